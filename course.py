@@ -1,0 +1,497 @@
+"""One command to start the course, one to test it:
+
+    python course.py          make .venv, install, get a first answer from a model, open JupyterLab on lesson 1
+    python course.py test     the same set-up, then every test
+
+It prints what it does, step by step. You can stop it and start it again at any time: .venv counts as complete only when
+a stamp, which is written last, says so. It makes .venv and .venv-install.log beside this file and changes nothing else
+on your computer; to undo everything, delete the two.
+
+It needs only the standard library, and any Python from 3.6 on can run it, so that a Python too old or too new for
+PyTorch gets a sentence and not a traceback. pyproject.toml says which packages, constraints.txt which versions.
+"""
+
+import argparse
+import collections
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+OLD_VENV = ROOT / ".venv-old"  # on its way out
+STAMP = VENV / "course-stamp.json"  # what is installed
+UNFINISHED = VENV / "unfinished"  # is there while something is being installed
+LOG = ROOT / ".venv-install.log"
+WINDOWS = os.name == "nt"
+LINUX = sys.platform.startswith("linux")
+
+PYTHONS = ((3, 12), (3, 11), (3, 10))
+CONSTRAINTS = "constraints.txt"
+EXTRAS = ("chat", "lab,test")  # of pyproject.toml; in two stages, so that the first answer need not wait for JupyterLab
+# The tiny model's steps are so short that threads which spin while they wait cost more than they help: on a computer
+# with other work an answer takes 0.5 s with this and 5 to 10 s without.
+TINY = {"OMP_WAIT_POLICY": "PASSIVE"}
+GB_CPU, GB_CUDA = 3.5, 10  # free disk to start with: 2.2 or 6 GB stay in use, the rest is room for downloads
+FIRST_QUESTION = "What will this course teach me?"
+LESSON = "notebooks/01_environment.ipynb"
+
+
+def steps(total):
+    """A function that prints "[2/5] text", so that a reader sees how far things are."""
+    numbers = iter(range(1, total + 1))
+    return lambda text: print("[%d/%d] %s" % (next(numbers), total, text), flush=True)
+
+
+def note(text):
+    print("      " + text, flush=True)
+
+
+# ---- which Python ----------------------------------------------------------------------------------------------------
+
+
+def probe(command):
+    """(version, can it make environments) of the Python that COMMAND starts; (None, False) if it does not start."""
+    code = "import sys; print('%d %d' % sys.version_info[:2], flush=True); import venv, ensurepip; print('venv')"
+    try:
+        done = subprocess.run(command + ["-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        words = done.stdout.decode().split()
+        return (int(words[0]), int(words[1])), words[2:] == ["venv"]
+    except (OSError, ValueError, IndexError):
+        return None, False
+
+
+def running_python():
+    """The Python that runs this file; inside an environment the one it was made from, which outlives it."""
+    if sys.prefix == sys.base_prefix:
+        return sys.executable
+    return str(Path(sys.base_prefix) / ("python.exe" if WINDOWS else "bin/python%d.%d" % sys.version_info[:2]))
+
+
+def find_python():
+    """A command for a Python that the course can use, and its version: the running one, else another one found here."""
+    others = [["py", "-%d.%d" % version] if WINDOWS else ["python%d.%d" % version] for version in PYTHONS]
+    incomplete = None
+    for command in [[running_python()]] + others:
+        version, has_venv = probe(command)
+        if version in PYTHONS and has_venv:
+            return command, version
+        if version in PYTHONS:
+            incomplete = incomplete or version
+    if incomplete:
+        sys.exit(
+            "Python %d.%d is here but cannot make environments. On Debian and Ubuntu: sudo apt install python3-venv (or"
+            " python%d.%d-venv). Then run the same command again." % (incomplete * 2)
+        )
+    how = "sudo apt install python3.12-venv (or your system's way), then python3.12 course.py"
+    if not LINUX:
+        how = "brew install python@3.12, then python3.12 course.py"
+    if WINDOWS:
+        how = "winget install Python.Python.3.12, then in a new terminal py -3.12 course.py"
+    sys.exit(
+        "The course needs Python 3.10, 3.11 or 3.12. This is %d.%d, and no other was found. Install one: %s. Or with"
+        " conda create -n qwen python=3.12, activate it, run again." % (sys.version_info[:2] + (how,))
+    )
+
+
+# ---- the environment -------------------------------------------------------------------------------------------------
+
+
+def venv_python():
+    return str(VENV / ("Scripts/python.exe" if WINDOWS else "bin/python"))
+
+
+def child_env(**more):
+    """Variables for programs of .venv, as if it were activated: a lesson's !pip is then the pip of .venv."""
+    env = dict(os.environ, VIRTUAL_ENV=str(VENV), PIP_USER="0", **more)
+    env["PATH"] = str(Path(venv_python()).parent) + os.pathsep + env.get("PATH", "")
+    for name in ("PYTHONHOME", "PYTHONPATH"):  # they would mix in another Python's packages
+        env.pop(name, None)
+    if WINDOWS:
+        env["PYTHONUTF8"] = "1"
+    return env
+
+
+def has_nvidia():
+    return bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia").exists()
+
+
+def pins():
+    """One short text that changes when a requirement or a tested version does."""
+    files = (ROOT / "pyproject.toml", ROOT / CONSTRAINTS)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def read_stamp():
+    try:
+        return json.loads(STAMP.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def write_stamp(stamp):
+    """Whole or not at all: after a kill in the middle the old stamp still stands."""
+    temporary = STAMP.with_suffix(".new")
+    temporary.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+    os.replace(str(temporary), str(STAMP))
+
+
+def venv_fault(cpu=False):
+    """None if .venv can be used, "" if there is none, else why it must be made anew. Somebody else's is refused."""
+    if not VENV.exists() or (VENV.is_dir() and not any(VENV.iterdir())):
+        return ""
+    if UNFINISHED.exists():
+        return "an earlier set-up was stopped half-way"
+    if not STAMP.exists():
+        sys.exit("There is a .venv here that this program did not make. Rename or delete it, then run again.")
+    stamp = read_stamp()
+    if stamp.get("root") != str(ROOT):
+        return "the course's folder was moved or copied, which an environment does not survive"
+    if list(probe([venv_python()])[0] or ()) != stamp.get("python"):
+        return "its Python no longer works or is another one now"
+    if cpu and LINUX and not stamp.get("cpu_build"):
+        return "it holds the CUDA build of PyTorch, and --cpu asks for the CPU build"
+    return None
+
+
+def complete(cpu=False):
+    """True if nothing has to be installed."""
+    stamp = read_stamp()
+    return venv_fault(cpu) is None and stamp["pins"] == pins() and stamp["extras"] == list(EXTRAS)
+
+
+def lock_folder():
+    """Wait until no other course.py installs here. The lock ends with this process and with the pip that it started.
+
+    Windows needs none: a folder in which a program runs cannot be renamed there, so remove_venv stops.
+    """
+    if WINDOWS:
+        return None
+    import fcntl
+
+    file = open(__file__)  # noqa: SIM115, closing it gives the lock back
+    os.set_inheritable(file.fileno(), True)  # run_logged hands it on to pip
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another set-up is at work in this folder; waiting for it to end.", flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a network drive without locks; two set-ups at once are rare
+        pass
+    return file
+
+
+def remove_venv():
+    """Rename first, delete then: a kill in the middle leaves no half .venv that looks like somebody else's."""
+    for folder in (OLD_VENV, VENV):
+        if folder.exists():
+            os.replace(str(folder), str(OLD_VENV))
+            shutil.rmtree(str(OLD_VENV))
+
+
+def check_disk(needed):
+    for folder, part in ((ROOT, 1), (Path(tempfile.gettempdir()), 0.15)):
+        free = shutil.disk_usage(str(folder)).free / 1e9
+        if free < needed * part:
+            text = "%s has %.1f GB free and the set-up needs %.1f GB there. Make room%s, then run again."
+            other = "" if part == 1 else " or set TMPDIR to a folder on another disk"
+            sys.exit(text % (folder, free, needed * part, other))
+
+
+def make_venv(fault, cpu):
+    """A fresh .venv, marked as unfinished until its first packages are in."""
+    command, version = find_python()
+    if command != [running_python()]:
+        note("using %s, since this is Python %d.%d" % ((" ".join(command),) + sys.version_info[:2]))
+    if fault:
+        note("made anew: " + fault)
+    remove_venv()
+    cpu_build = LINUX and (cpu or not has_nvidia())
+    check_disk(GB_CUDA if LINUX and not cpu_build else GB_CPU)
+    VENV.mkdir(exist_ok=True)
+    UNFINISHED.write_text("")
+    LOG.write_text("")
+    give_up_if(*run_logged(command + ["-m", "venv", str(VENV)]))
+    write_stamp({"root": str(ROOT), "python": version, "cpu_build": cpu_build, "pins": "", "extras": []})
+
+
+# ---- pip -------------------------------------------------------------------------------------------------------------
+
+MIRROR = "pip config set global.index-url ADDRESS"
+NO_VERSION = "No such version on your mirror, or for this system (64-bit Linux, Windows or Apple-silicon Mac needed)."
+# What pip or uv says when it fails, and what to do. The first match counts: without a network pip also says that no
+# version matches.
+# fmt: off
+DIAGNOSES = (
+    ("No space left|Errno 28|not enough space",
+     "The disk is full. Make room, then run the same command again."),
+    ("ProxyError|Cannot connect to proxy|Tunnel connection failed",
+     "The proxy in HTTPS_PROXY or in pip's settings refuses. Correct or unset it, then run again."),
+    ("CERTIFICATE_VERIFY_FAILED|SSLError|UnknownIssuer",
+     "The secure connection fails. Check the clock; for a company's certificate: pip config set global.cert FILE"),
+    ("Download failed|Read ?timed|ReadTimeout|IncompleteRead|ConnectionReset|DO NOT MATCH THE HASHES",
+     "The line is slow or broke off. Run again (finished downloads are kept), or choose a nearer mirror: " + MIRROR),
+    ("getaddrinfo|Name ?Resolution|Name or service|NewConnection|ConnectTimeout|unreachable|dns error|Max retries",
+     "No connection. Check the network (and HTTPS_PROXY, if set), or choose a mirror that you can reach: " + MIRROR),
+    ("Permission denied|Read-only file system|Access is denied|WinError (5|32)\\b",
+     "A file cannot be written. Close what uses .venv, or copy the course to a folder of your own; then run again."),
+    ("Long Path",
+     "A path is too long for Windows. Move the course to a short folder such as C:\\qwen, then run again."),
+    ("No matching distribution|Could not find a version|No solution found|ResolutionImpossible",
+     NO_VERSION),
+)
+# fmt: on
+
+
+def diagnose(text):
+    """One sentence: why pip failed and what to do."""
+    for pattern, advice in DIAGNOSES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return advice
+    return "The whole output is in %s. Running the same command again goes on from here." % LOG.name
+
+
+def give_up_if(code, lines):
+    """Stop with pip's last errors and one sentence if its exit CODE is not 0. What is already installed is kept."""
+    if code:
+        errors = [line for line in lines if re.match(r"\s*(error\b|cause\b|×)", line, re.IGNORECASE)]
+        for line in (errors or lines)[-3:]:
+            note(line.strip()[:300])
+        if STAMP.exists():
+            UNFINISHED.unlink()
+        sys.exit(diagnose("\n".join(lines)))
+
+
+class Screen:
+    """One line, rewritten, that says what pip does; where there is no terminal, a line for each file over 20 MB."""
+
+    def __init__(self):
+        self.file, self.terminal, self.width = "", sys.stdout.isatty(), shutil.get_terminal_size().columns - 1
+
+    def feed(self, line):
+        download = re.match(r"\s*Downloading (\S+) \(([\d.]+) (\wB)\)", line)
+        if download:
+            name, size, unit = download.groups()
+            self.file = name.split("/")[-1]
+            if not self.terminal and (unit == "GB" or unit == "MB" and float(size) > 20):
+                note("downloading %s, %s %s" % (self.file, size, unit))
+        elif line.startswith("Progress "):  # "Progress 1048576 of 191794682"
+            done, total = (int(word) / 1e6 for word in line.split()[1::2])
+            self.show("%3.0f %% of %.0f MB: %s" % (100 * done / total if total else 0, total, self.file))
+        elif line.startswith("Collecting "):
+            self.show("looking for " + line.split()[1])
+        elif line.startswith("Installing collected packages:"):
+            self.show("unpacking %d packages, a minute or two" % len(line.split(",")))
+
+    def show(self, text):
+        if self.terminal:
+            print("\r" + ("      " + text)[: self.width].ljust(self.width) + "\r", end="", flush=True)
+
+
+def run_logged(command):
+    """Run COMMAND with its output in the log and one live line on the screen; its exit code and its last lines."""
+    screen, last = Screen(), collections.deque(maxlen=300)
+    with open(str(LOG), "a", encoding="utf-8") as log:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        # close_fds=False: pip holds the lock too
+        child = subprocess.Popen(command, cwd=str(ROOT), env=child_env(), close_fds=False, **pipes)
+        try:
+            for raw in child.stdout:
+                line = raw.decode("utf-8", "replace").rstrip()
+                screen.feed(line)
+                if not line.startswith("Progress "):
+                    last.append(line)
+                    log.write(line + "\n")
+        except BaseException:  # Ctrl-C: no pip must go on alone
+            child.kill()
+            raise
+        finally:
+            screen.show("")
+            child.wait()
+    return child.returncode, list(last)
+
+
+def pip(*arguments):
+    command = [venv_python(), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-c", CONSTRAINTS]
+    return run_logged(command + list(arguments))
+
+
+def install_torch_cpu(must):
+    """True if the CPU build is in: from where pip looks, else from PyTorch's own index, which uv knows by name."""
+    torch = re.search(r"^torch==[\d.]+", (ROOT / CONSTRAINTS).read_text(), re.MULTILINE).group()
+    code, lines = pip("--progress-bar", "raw", torch + "+cpu")
+    if code == 0:
+        return True
+    if diagnose("\n".join(lines)) != NO_VERSION:  # a broken line or a full disk: the default build would not help
+        give_up_if(code, lines)
+    code, lines = pip("uv")
+    if code == 0:
+        note("fetching the CPU build of PyTorch, about 200 MB")
+        uv = [venv_python(), "-m", "uv", "pip", "install", "--python", venv_python(), "--no-deps"]
+        code, lines = run_logged(uv + ["--torch-backend", "cpu", torch])
+    if must and code:
+        note("The CPU build of PyTorch cannot be had. Without --cpu the default build is installed, which is larger.")
+        give_up_if(code, lines)
+    return code == 0
+
+
+def install(step, extras, title, cpu):
+    """Install EXTRAS into .venv in the tested versions, unless the stamp says that they are there."""
+    stamp = read_stamp()
+    if stamp["pins"] != pins():  # a new .venv, or a newer version of the course
+        stamp.update(pins=pins(), extras=[])
+    if extras in stamp["extras"]:
+        step(title + ": installed")
+        return
+    cuda = extras == EXTRAS[0] and LINUX and not stamp["cpu_build"]
+    step(title + ": installing, %s to download" % ("3 GB" if cuda else "about 200 MB"))
+    UNFINISHED.write_text("")
+    give_up_if(*pip("pip"))  # the one that came with Python may be too old to report its progress
+    if extras == EXTRAS[0] and stamp["cpu_build"] and not install_torch_cpu(must=cpu):
+        note("The CPU build of PyTorch cannot be had here; installing the default build, which takes 6 GB.")
+        check_disk(GB_CUDA)
+        stamp["cpu_build"] = False
+    give_up_if(*pip("--progress-bar", "raw", "-e", ".[%s]" % extras))
+    write_stamp(dict(stamp, extras=stamp["extras"] + [extras]))
+    UNFINISHED.unlink()
+
+
+def set_up(step, options, answer=None):
+    """Python, .venv and its packages. ANSWER is called as soon as a model can run."""
+    lock = None if complete(options.cpu) else lock_folder()
+    fault = venv_fault(options.cpu)
+    step("Environment .venv" + (": making it" if fault is not None else ": ready"))
+    if fault is not None:
+        make_venv(fault, options.cpu)
+    install(step, EXTRAS[0], "PyTorch and transformers", options.cpu)
+    if has_nvidia() and WINDOWS:
+        note("This PyTorch computes on the CPU. Lesson 1 shows how to get the build for your NVIDIA card.")
+    if has_nvidia() and read_stamp()["cpu_build"] and not options.cpu:
+        note("This PyTorch is the CPU build, though an NVIDIA card is here. For the other, delete .venv and run again.")
+    if answer:
+        answer(step)
+    install(step, EXTRAS[1], "JupyterLab and the other packages", options.cpu)
+    settings = VENV / "share/jupyter/lab/settings/overrides.json"  # JupyterLab's question about news, answered with no
+    if not settings.exists():
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text('{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}\n')
+    if lock:
+        lock.close()
+
+
+# ---- what the set-up is for ------------------------------------------------------------------------------------------
+
+
+def module(name, *arguments):
+    """The command for `python -m NAME` in .venv, but without a traceback at Ctrl-C, which is a normal end here."""
+    code = (
+        "import sys\ndel sys.argv[0]\ntry:\n    import runpy\n"
+        "    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+        "except KeyboardInterrupt:\n    sys.exit(130)"
+    )
+    return [venv_python(), "-c", code, name] + list(arguments)
+
+
+def first_answer(step):
+    step("A first answer from the model")
+    code = subprocess.call(module("qwen_helpers.chat", FIRST_QUESTION), cwd=str(ROOT), env=child_env(**TINY))
+    if code:
+        note("The model gave no answer (exit code %d), so nothing else is started." % code)
+        sys.exit(code)
+
+
+def port_free(port):
+    """True if a server may use PORT of this computer."""
+    with socket.socket() as server:
+        if not WINDOWS:  # as JupyterLab does: a port that was closed a moment ago is free
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def hand_over(command, env):
+    """Let COMMAND take the place of this process, so that Ctrl-C and the exit code are its own."""
+    sys.stdout.flush()
+    os.chdir(str(ROOT))
+    if not WINDOWS:
+        os.execve(command[0], command, env)
+    child = subprocess.Popen(command, env=env)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # the child has it too, and ends in its own time
+            pass
+
+
+def open_lab(step, options):
+    port = options.port or next((p for p in range(8888, 8988) if port_free(p)), 0)
+    step("JupyterLab on port %d; to stop it, press Ctrl-C twice here" % port)
+    command = module("jupyterlab", "--ServerApp.root_dir=%s" % ROOT, "--ServerApp.port=%d" % port)
+    command += ["--ServerApp.port_retries=0", "--Application.log_level=WARN"]
+    command += ["--LabApp.default_url=/lab/tree/" + LESSON] if (ROOT / LESSON).exists() else []
+    command += ["--no-browser"] if options.no_browser else []
+    command += ["--allow-root"] if not WINDOWS and os.geteuid() == 0 else []
+    return hand_over(command, child_env())
+
+
+def run_tests(step, options):
+    step("Tests of the helpers and of every lesson")
+    env = child_env(QWEN_MODEL="tiny", HF_HUB_OFFLINE="1", **TINY)
+    for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN"):
+        env.pop(name, None)
+    command = [venv_python(), "-m", "pytest", "--nbval", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
+    command += ["--nbval-cell-timeout", "180"] + (["-k", options.k] if options.k else [])
+    return hand_over(command + ["tests", "notebooks"], env)
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description="Start the course, or test it.")
+    parser.add_argument("command", nargs="?", choices=["test"], help="run every test instead of starting the course")
+    parser.add_argument("-k", metavar="NAME", help="with test: only tests whose name contains NAME")
+    parser.add_argument("--no-lab", action="store_true", help="set up, show a first answer, stop before JupyterLab")
+    parser.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
+    parser.add_argument("--cpu", action="store_true", help="on Linux: PyTorch's CPU build even with an NVIDIA card")
+    parser.add_argument("--no-paddle", action="store_true", help="leave out the PaddleNLP environment of lesson 6")
+    parser.add_argument("--port", type=int, help="JupyterLab's port (default: the first free one from 8888)")
+    options = parser.parse_args(arguments)
+    if options.k and not options.command:
+        parser.error("-k goes with test: course.py test -k NAME")
+    if options.port and not port_free(options.port):
+        sys.exit("Port %d is taken or not allowed. Give another, or none: then a free one is found." % options.port)
+    return options
+
+
+def main(arguments=None):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stop from outside ends pip too
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # pip may print what an old console cannot show
+    try:
+        options = parse(arguments)
+        if options.command == "test":
+            step = steps(4)
+            set_up(step, options)
+            return run_tests(step, options)
+        step = steps(4 if options.no_lab else 5)
+        set_up(step, options, first_answer)
+        return note("Ready. To open the lessons: python course.py") if options.no_lab else open_lab(step, options)
+    except KeyboardInterrupt:
+        print("\nStopped. Run the same command again.")
+        return 130
+    except OSError as error:  # a full disk, a folder that cannot be written
+        note(str(error))
+        sys.exit(diagnose(str(error)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
