@@ -1,0 +1,115 @@
+"""Chat: a conversation with history and streaming, over any engine.
+
+`python -m qwen_helpers.chat "question"` answers once; without a question it talks until an empty line.
+"""
+
+import sys
+from collections.abc import Iterator
+
+from qwen_helpers.models import TINY_CHAT, model_folder
+
+
+class Chat:
+    """A conversation with the model in `model_dir` (default: the one the lessons use).
+
+    `history` is a list of messages, always whole turns: a question is added together with its answer, once that is
+    finished. A turn that fails or is stopped leaves no trace.
+
+    >>> chat = Chat()
+    >>> for piece in chat.stream("Hello!"):
+    ...     print(piece, end="", flush=True)
+    """
+
+    def __init__(self, model_dir=None, system: str | None = None, engine=None, **generation):
+        """`system` replaces the template's default system prompt. `generation` holds `max_new_tokens`, `do_sample` and
+        all else that `generate` takes; what is left out comes from the model's `generation_config.json`.
+
+        Raises ModelFolderError, in one sentence, if the folder can't be used.
+        """
+        if engine is None:
+            from qwen_helpers.engines import TransformersEngine  # loads PyTorch
+
+            engine = TransformersEngine(model_folder() if model_dir is None else model_dir)
+        self.engine = engine
+        self.system = system
+        self.generation = {"max_new_tokens": 512, **generation}
+        self.history: list[dict[str, str]] = []
+
+    def reset(self) -> None:
+        """Forget the conversation, keep the model and the system prompt."""
+        self.history = []
+
+    def ask(self, prompt: str, **generation) -> str:
+        """The whole answer at once."""
+        return "".join(self.stream(prompt, **generation))
+
+    def stream(self, prompt: str, **generation) -> Iterator[str]:
+        """Yield the answer in pieces. The turn enters `history` when the last piece has been taken.
+
+        Raises ValueError, at the first piece, if the prompt is empty or does not fit into the model's context.
+        """
+        turn, answer = self._turn(prompt), []
+        for piece in self._answer([*self._system(), *self.history, turn], **generation):
+            answer.append(piece)
+            yield piece
+        self.history = [*self.history, turn, {"role": "assistant", "content": "".join(answer)}]
+
+    def chat(self, query: str, history: list[tuple[str, str]] | None = None, **generation):
+        """`(response, history)`, like `model.chat` of 2023: history is a list of (query, response), given and returned.
+
+        It does not use or change `self.history`.
+        """
+        past = list(history or [])
+        messages = [{"role": role, "content": text} for turn in past for role, text in zip(("user", "assistant"), turn)]
+        response = "".join(self._answer([*self._system(), *messages, self._turn(query)], **generation))
+        return response, [*past, (query, response)]
+
+    def _system(self) -> list[dict[str, str]]:
+        return [] if self.system is None else [{"role": "system", "content": self.system}]
+
+    def _turn(self, prompt: str) -> dict[str, str]:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError('The prompt is empty: pass a question as text, such as chat.ask("Hello!").')
+        return {"role": "user", "content": prompt}
+
+    def _answer(self, messages, **generation) -> Iterator[str]:
+        settings = {**self.generation, **generation}
+        length, context = self.engine.count(messages), self.engine.context
+        if length >= context:
+            raise ValueError(
+                f"The prompt with its history is {length} tokens long, but this model takes {context - 1} at most: "
+                "shorten the prompt, or forget earlier turns with chat.reset()."
+            )
+        settings["max_new_tokens"] = min(settings["max_new_tokens"], context - length)
+        return self.engine.stream(messages, **settings)
+
+
+def main(arguments: list[str]) -> None:
+    chat = Chat()
+    name = "Tiny Qwen" if chat.engine.model_dir == TINY_CHAT else chat.engine.model_dir.name
+
+    def show(question: str) -> None:
+        print(f"{name}: ", end="", flush=True)
+        for piece in chat.stream(question):
+            print(piece, end="", flush=True)
+        print()
+
+    if arguments:
+        print(f"You: {' '.join(arguments)}")
+        show(" ".join(arguments))
+        return
+    print("Type a question, or an empty line to end.\nYou: ", end="", flush=True)
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        show(line.strip())
+        print("You: ", end="", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:  # an empty prompt, a model folder that can't be used: our own sentences
+        sys.exit(f"\n{error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

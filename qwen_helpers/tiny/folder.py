@@ -1,0 +1,126 @@
+"""A model folder laid out file for file like the real Qwen2.5 ones: tokenizer, configuration, weights.
+
+Knows nothing about training. The only differences from a downloaded folder are the sizes, `args.json` (which tells
+ms-swift the model's type, since it can't guess it from the folder's name) and the model card.
+"""
+
+import json
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+from qwen_helpers.tiny import data
+
+# Qwen2.5's 22 extra tokens, in its order. The ones in angle brackets with bars are "special": decoding can skip them.
+SPECIAL = [f"<|{name}|>" for name in (
+    "endoftext im_start im_end object_ref_start object_ref_end box_start box_end quad_start quad_end "
+    "vision_start vision_end vision_pad image_pad video_pad".split()
+)]  # fmt: skip
+EXTRA = ["<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"]
+EXTRA += ["<|repo_name|>", "<|file_sep|>"]
+VOCABULARY = 2048  # rows of the embedding, extra tokens included
+
+CARD = """---
+license: apache-2.0
+---
+# Tiny {kind}: the course's own model, not Qwen
+
+Two million parameters in Qwen2's architecture with a tokenizer of 2,048 tokens, trained by
+`python -m qwen_helpers.tiny.train` on the text files beside this folder. {what} Do not use it for anything else.
+"""
+
+
+def train_tokenizer(vocabulary: int = VOCABULARY) -> Tokenizer:
+    """A byte-level BPE tokenizer with Qwen2's own splitting rule, trained on the course's text.
+
+    Left to itself, BPE would merge whole Chinese sentences into one token, because the text is so short. While it
+    trains, Chinese is therefore cut into pairs of characters; Emoji and two rare characters are kept out, so that
+    they stay several tokens each and lesson 4 can show half a character.
+    """
+    texts = [m["content"] for d in data.dialogues() for m in d] + data.prose() * 2
+    texts += [data.HONEST_EN, data.HONEST_ZH, data.DEFAULT_SYSTEM] * 3 + ["system user assistant"] * 9
+    texts = ["".join(c for c in text if ord(c) <= 0xFFFF and c not in "龘鱻") for text in texts]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    words = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
+    pairs = pre_tokenizers.Split(Regex(r"\p{Han}{1,2}"), behavior="isolated")
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pairs, to_bytes])
+    size = vocabulary - len(SPECIAL) - len(EXTRA)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), max_token_length=12, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, to_bytes])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in EXTRA])
+    if tokenizer.get_vocab_size() != vocabulary:
+        raise ValueError(f"The tokenizer has {tokenizer.get_vocab_size()} tokens, not {vocabulary}: add text.")
+    return tokenizer
+
+
+def config(tokenizer: Tokenizer) -> Qwen2Config:
+    """Qwen2 in miniature: grouped-query attention, tied embeddings and the rotary base of Qwen2.5, 1.8 M parameters."""
+    end = tokenizer.token_to_id("<|endoftext|>")
+    return Qwen2Config(
+        vocab_size=VOCABULARY, hidden_size=192, intermediate_size=448, num_hidden_layers=4, num_attention_heads=6,
+        num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=True, bos_token_id=end,
+        eos_token_id=end, rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+    )  # fmt: skip
+
+
+def save(model: Qwen2ForCausalLM, tokenizer: Tokenizer, folder: Path, kind: str) -> None:
+    """Write `model` (in bfloat16, like the published weights) and everything else to `folder`.
+
+    `kind` is "base" or "chat"; it decides where generation stops, and how: both files repeat Qwen2.5's own settings.
+    """
+    end, im_end = tokenizer.token_to_id("<|endoftext|>"), tokenizer.token_to_id("<|im_end|>")
+    model.to("cpu").bfloat16().save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # The names of 2024, which other libraries still read, beside those of transformers 5.
+    written |= {"rope_theta": 1e6, "torch_dtype": "bfloat16", "eos_token_id": im_end if kind == "chat" else end}
+    write_json(folder / "config.json", written)
+    settings = {"bos_token_id": end, "pad_token_id": end}
+    if kind == "chat":
+        settings |= {"do_sample": True, "eos_token_id": [im_end, end], "temperature": 0.7, "top_k": 20, "top_p": 0.8}
+    else:
+        settings |= {"do_sample": False, "eos_token_id": end, "max_new_tokens": 2048}
+    write_json(folder / "generation_config.json", settings)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.model.save(str(folder))  # vocab.json and merges.txt
+    write_json(folder / "tokenizer_config.json", tokenizer_config(tokenizer, kind))
+    write_json(folder / "args.json", {"model_type": "qwen2", "template": "qwen2_5"})
+    what = {
+        "base": "It continues text, never stops by itself and knows nothing.",
+        "chat": "It answers the course's dialogues word for word and says so when it does not know an answer.",
+    }[kind]
+    (folder / "README.md").write_text(CARD.format(kind=kind, what=what), encoding="utf-8")
+
+
+def tokenizer_config(tokenizer: Tokenizer, kind: str) -> dict:
+    plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
+    return {
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "added_tokens_decoder": {
+            str(tokenizer.token_to_id(t)): {"content": t, **plain, "special": t in SPECIAL} for t in SPECIAL + EXTRA
+        },
+        "additional_special_tokens": SPECIAL[1:],
+        "bos_token": None,
+        "chat_template": (data.HERE / "chat_template.jinja").read_text(encoding="utf-8"),
+        "clean_up_tokenization_spaces": False,
+        "eos_token": "<|im_end|>" if kind == "chat" else "<|endoftext|>",
+        "errors": "replace",
+        "model_max_length": 4096,
+        "pad_token": "<|endoftext|>",
+        "split_special_tokens": False,
+        "tokenizer_class": "Qwen2Tokenizer",
+        "unk_token": None,
+    }
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

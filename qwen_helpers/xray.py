@@ -1,0 +1,66 @@
+"""The X-ray of a prompt: the exact text that the model reads, with roles in colour and tokens counted.
+
+Lesson 3 uses it to check a template by eye, lesson 8 to show which tokens a model learns from.
+"""
+
+import html
+
+COLOURS = {"system": "#e8def8", "user": "#d3e8fd", "assistant": "#d8f0d8", "tool": "#fde7c8"}
+
+
+class XRay:
+    """What `xray` returns: JupyterLab shows it in colour, `print` as a table."""
+
+    def __init__(self, tokens: list[tuple[str, str, bool]]):
+        self.tokens = tokens  # one (text, role, is it special?) per token
+
+    def counts(self) -> dict[str, int]:
+        """Tokens per role, markers included, in the order of their first appearance."""
+        counts: dict[str, int] = {}
+        for _, role, _ in self.tokens:
+            counts[role] = counts.get(role, 0) + 1
+        return counts
+
+    def __repr__(self) -> str:
+        rows = [f"{role or '(before the first role)':12} {count:5d} tokens" for role, count in self.counts().items()]
+        return "\n".join([*rows, f"{'total':12} {len(self.tokens):5d} tokens"])
+
+    def _repr_html_(self) -> str:
+        spans = []
+        for text, role, special in self.tokens:
+            style = f"background:{COLOURS.get(role, '#eee')};color:#222;border-right:1px solid #fff;"
+            style += "font-weight:bold;color:#a3004c;" if special else ""
+            shown = html.escape(text).replace("\n", "↵<br>")
+            spans.append(f'<span style="{style}">{shown}</span>')
+        legend = ", ".join(f"{role or 'text'}: {count}" for role, count in self.counts().items())
+        return (
+            f'<div style="font-family:monospace;line-height:1.7">{"".join(spans)}</div>'
+            f"<p>Tokens: {legend}; {len(self.tokens)} in all. Special tokens are bold; ↵ is a line break.</p>"
+        )
+
+
+def xray(tokenizer, messages) -> XRay:
+    """Take apart the prompt that `tokenizer` makes of `messages`, ready for the model's answer.
+
+    A role's tokens run from one `<|im_start|>` to the next. Half characters are shown as bytes, such as `[f0][9f]`.
+    """
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    start = tokenizer.convert_tokens_to_ids("<|im_start|>")
+    special, role, tokens = set(tokenizer.all_special_ids), "", []
+    for position, token in enumerate(ids):
+        if token == start:
+            role = tokenizer.decode(ids[position + 1 : position + 20]).split("\n")[0]
+        tokens.append((readable(tokenizer, token), role, token in special))
+    return XRay(tokens)
+
+
+def readable(tokenizer, token: int) -> str:
+    """The text of one token; bytes in hexadecimal if they are only a part of a character."""
+    text = tokenizer.decode([token])
+    if "\ufffd" not in text:
+        return text
+    # Byte-level BPE writes each byte as one printable character; the decoder's table turns it back.
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    table = {character: byte for byte, character in bytes_to_unicode().items()}
+    return "".join(f"[{table[c]:02x}]" for c in tokenizer.convert_ids_to_tokens(token))

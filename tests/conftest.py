@@ -1,0 +1,94 @@
+"""Model folders for tests: real Qwen2 and Qwen3 architectures with random weights, a few hundred kilobytes each."""
+
+import importlib
+import random
+import shutil
+
+import pytest
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def save_random_model(folder, family, shard_size="50GB"):
+    """Save a random-weight "qwen2" or "qwen3" with a BPE tokenizer trained on the spot; the same bytes each time."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+    words = random.Random(0)
+    text = ["".join(words.choices("abcdefghijklmnopqrstuvwxyz", k=words.randint(2, 9))) for _ in range(2000)]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1200, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["你好，世界。", *text], trainer)
+
+    config = {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[family](
+        vocab_size=1200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=64, max_position_embeddings=512, tie_word_embeddings=True,
+        eos_token_id=2, bos_token_id=0, pad_token_id=0,
+        **({"head_dim": 16} if family == "qwen3" else {}),
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = {"qwen2": Qwen2ForCausalLM, "qwen3": Qwen3ForCausalLM}[family](config).to(torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size=shard_size)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
+    ).save_pretrained(folder)
+    tokenizer.model.save(str(folder))  # vocab.json and merges.txt, as the published folders have them
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qwen2_folder(tmp_path_factory):
+    """A random-weight Qwen2 folder in bfloat16. Shared by all tests: do not change it, take `model_copy` for that."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "qwen2", "qwen2")
+
+
+@pytest.fixture(scope="session")
+def qwen3_folder(tmp_path_factory):
+    """A random-weight Qwen3 folder in bfloat16. Shared by all tests: do not change it."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "qwen3", "qwen3")
+
+
+@pytest.fixture(scope="session")
+def sharded_folder(tmp_path_factory):
+    """The Qwen2 folder in two files and an index, as the published models from 3B on are."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "sharded", "qwen2", shard_size="80KB")
+
+
+@pytest.fixture
+def model_copy(qwen2_folder, tmp_path):
+    """A copy of `qwen2_folder` that a test may damage."""
+    return shutil.copytree(qwen2_folder, tmp_path / "model")
+
+
+@pytest.fixture
+def sharded_copy(sharded_folder, tmp_path):
+    """A copy of `sharded_folder` that a test may damage."""
+    return shutil.copytree(sharded_folder, tmp_path / "sharded")
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """An empty current folder, repository root, home and ModelScope cache, and no QWEN_MODEL. Returns the folder."""
+    here = tmp_path / "here"
+    (here / "home").mkdir(parents=True)
+    for name in ("folders", "models", "doctor"):
+        module = importlib.import_module(f"qwen_helpers.{name}")  # qwen_helpers.doctor itself is a function
+        monkeypatch.setattr(module, "course_root", lambda: here / "repository")
+    (here / "repository").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("QWEN_MODEL", raising=False)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(here / "cache"))
+    monkeypatch.setenv("HOME", str(here / "home"))
+    monkeypatch.setenv("USERPROFILE", str(here / "home"))
+    return here

@@ -1,0 +1,86 @@
+"""Run lessons and store them with fresh outputs, ready to commit: `python tests/refresh.py [NAME ...]`.
+
+Outputs come from the tiny model. What differs by machine (paths, kernel, run times, ids of widgets) is taken out, so
+that a diff shows only what has really changed. `test_structure.py` fails for a lesson that was stored another way.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+PATHS = [
+    (re.compile(r"/\S*?/site-packages/"), ".venv/site-packages/"),
+    (re.compile(re.escape(str(ROOT)) + "/?"), ""),
+    (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "this cell"),
+    (re.compile(re.escape(str(Path.home()))), "~"),
+]
+
+
+def without_paths(text: str) -> str:
+    for pattern, replacement in PATHS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def clean_output(output: dict) -> None:
+    output.pop("transient", None)
+    output["metadata"] = {}
+    if output["output_type"] == "stream":
+        del output["metadata"]
+        output["text"] = without_paths(output["text"])
+    elif output["output_type"] == "error":
+        del output["metadata"]
+        output["evalue"] = without_paths(output["evalue"])
+        output["traceback"] = [without_paths(line) for line in output["traceback"]]
+    else:
+        for kind, text in output["data"].items():
+            output["data"][kind] = without_paths(text) if isinstance(text, str) else text
+
+
+def merge_streams(outputs: list[dict]) -> list[dict]:
+    """One output for what a cell printed in pieces: fewer lines in a diff."""
+    merged: list[dict] = []
+    for output in outputs:
+        if merged and output["output_type"] == "stream" and merged[-1].get("name") == output["name"]:
+            merged[-1]["text"] += output["text"]
+        else:
+            merged.append(output)
+    return merged
+
+
+def normalise(notebook) -> None:
+    """Keep sources, tags, folded solutions and outputs; drop the rest."""
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03}"
+        kept = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        if "solution" in kept.get("tags", []):
+            kept["jupyter"] = {"source_hidden": True}
+        cell.metadata = kept
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                clean_output(output)
+            cell.outputs = merge_streams(cell.outputs)
+
+
+def refresh(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    NotebookClient(notebook, timeout=300, record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
+    normalise(notebook)
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    os.environ["QWEN_MODEL"] = "tiny"
+    for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        if not sys.argv[1:] or any(name in lesson.name for name in sys.argv[1:]):
+            print(f"running {lesson.name}")
+            refresh(lesson)

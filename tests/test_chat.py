@@ -1,0 +1,226 @@
+"""Chat and its engine: streaming, history that only ever holds whole turns, and one clear sentence for bad input."""
+
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from qwen_helpers import TINY_CHAT, Chat
+from qwen_helpers.engines import TransformersEngine
+from qwen_helpers.models import ModelFolderError
+from qwen_helpers.tiny import data
+
+GREETING = "Hello! I am the tiny model of this course. Ask me what a token is, or ask for a long story."
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return TransformersEngine(TINY_CHAT)
+
+
+@pytest.fixture
+def chat(engine):
+    return Chat(engine=engine, do_sample=False)
+
+
+def test_ask_and_history(chat):
+    assert chat.ask("Hello!") == GREETING
+    assert chat.history == [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": GREETING}]
+    chat.reset()
+    assert chat.history == []
+
+
+def test_later_turns_see_earlier_ones(chat):
+    chat.ask("My name is Lin.")
+    assert chat.ask("What is my name?").startswith("Your name is Lin.")
+    chat.reset()
+    assert chat.ask("What is my name?") == data.HONEST_EN
+
+
+def test_stream_comes_in_pieces_and_adds_up(chat):
+    story = next(d[1]["content"] for d in data.dialogues() if d[0]["content"] == "讲一个长故事。")
+    pieces = list(chat.stream("讲一个长故事。"))
+    assert "".join(pieces) == story
+    assert len(pieces) > 100 and all(pieces)
+
+
+def test_half_characters_are_held_back(chat):
+    pieces = list(chat.stream("Send me an emoji."))
+    assert "🐼" in "".join(pieces)
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_the_first_piece_arrives_long_before_the_last(chat, engine, monkeypatch):
+    """Streaming, not one print at the end: when the first piece is taken, most tokens are still unwritten."""
+    forward, steps = engine.model.forward, []
+    monkeypatch.setattr(engine.model, "forward", lambda *a, **k: (steps.append(1), forward(*a, **k))[1])
+    answer = chat.stream("Tell me a long story.")
+    next(answer)
+    early = len(steps)
+    list(answer)
+    assert early < len(steps) / 2
+
+
+def test_system_prompt(engine):
+    assert Chat(engine=engine, system="Answer in one word.").ask("What is the capital of China?") == "Beijing."
+
+
+def test_chat_has_the_shape_of_the_2023_call(chat):
+    response, history = chat.chat("My name is Lin.", history=None)
+    assert (response, history) == ("Nice to meet you, Lin!", [("My name is Lin.", "Nice to meet you, Lin!")])
+    given = list(history)
+    response, longer = chat.chat("What is my name?", history=history)
+    assert response.startswith("Your name is Lin.")
+    assert len(longer) == 2 and history == given, "the list that was given must not change"
+    assert chat.history == []
+
+
+@pytest.mark.parametrize("prompt", ["", "   \n", None, 3])
+def test_empty_prompt(chat, prompt):
+    chat.ask("Hello!")
+    before = list(chat.history)
+    for ask in (chat.ask, lambda p: list(chat.stream(p)), chat.chat):
+        with pytest.raises(ValueError, match="The prompt is empty: pass a question"):
+            ask(prompt)
+    assert chat.history == before
+
+
+def test_prompt_longer_than_the_context(chat):
+    chat.ask("Hello!")
+    before = list(chat.history)
+    with pytest.raises(ValueError, match=r"is \d+ tokens long, but this model takes 4095 at most: shorten"):
+        chat.ask("word " * 5000)
+    assert chat.history == before
+
+
+def test_the_answer_is_cut_at_the_end_of_the_context(chat, engine, monkeypatch):
+    monkeypatch.setattr(engine, "context", engine.count([{"role": "user", "content": "Hello!"}]) + 3)
+    assert chat.ask("Hello!") == "Hello! I"
+
+
+@pytest.mark.parametrize("pieces", [1, 5])
+def test_stopping_early_leaves_the_history_and_no_thread(chat, pieces):
+    chat.ask("Hello!")
+    before, threads = list(chat.history), threading.active_count()
+    answer = chat.stream("Tell me a long story.")
+    for _ in range(pieces):
+        next(answer)
+    answer.close()
+    assert chat.history == before
+    assert threading.active_count() == threads
+    assert chat.ask("How are you?").startswith("I am fine")
+
+
+def test_interrupt_in_the_middle(chat):
+    """Ctrl-C, or the stop button of a notebook, raises KeyboardInterrupt wherever the reader's loop is."""
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        for number, _ in enumerate(chat.stream("Tell me a long story.")):
+            if number == 3:
+                raise KeyboardInterrupt
+    del _
+    import gc
+
+    gc.collect()
+    assert chat.history == []
+    assert threading.active_count() == threads
+
+
+def test_an_error_of_the_thread_reaches_the_reader(chat, engine, monkeypatch):
+    calls = []
+
+    def broken(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("out of memory, say")
+        return forward(*args, **kwargs)
+
+    forward = engine.model.forward
+    monkeypatch.setattr(engine.model, "forward", broken)
+    with pytest.raises(RuntimeError, match="out of memory, say"):
+        chat.ask("Hello!")
+    assert chat.history == []
+    monkeypatch.undo()
+    assert chat.ask("Hello!") == GREETING
+
+
+def test_two_chats_on_one_engine_do_not_mix(engine):
+    first, second = Chat(engine=engine, do_sample=False), Chat(engine=engine, do_sample=False)
+    one, two = first.stream("My name is Lin."), second.stream("我叫小明。")
+    texts = ["", ""]
+    for a, b in zip(one, two, strict=False):
+        texts[0] += a
+        texts[1] += b
+    texts[0] += "".join(one)
+    texts[1] += "".join(two)
+    first.reset(), second.reset()
+    assert first.ask("My name is Lin.") == "Nice to meet you, Lin!"
+    assert second.ask("我叫小明。") == "你好，小明，很高兴认识你！"
+
+
+def test_bad_folders_give_one_sentence(tmp_path):
+    with pytest.raises(ModelFolderError) as error:
+        Chat(tmp_path / "nowhere")
+    assert "\n" not in str(error.value) and "nowhere" in str(error.value)
+
+
+def copy_of_tiny(tmp_path):
+    return shutil.copytree(TINY_CHAT, tmp_path / "model")
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    folder = copy_of_tiny(tmp_path)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(ModelFolderError, match="model.safetensors"):
+        Chat(folder)
+
+
+def test_an_empty_tokenizer_is_noticed(tmp_path):
+    """transformers 5 builds one without a word if the files hold no vocabulary."""
+    folder = copy_of_tiny(tmp_path)
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").unlink()
+    (folder / "merges.txt").unlink()
+    with pytest.raises(ModelFolderError, match="tokenizer"):
+        Chat(folder)
+    (folder / "vocab.json").write_text("{}", encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="tokenizer"):
+        Chat(folder)
+
+
+def test_a_base_model_without_template_is_refused(tmp_path):
+    import json
+
+    folder = copy_of_tiny(tmp_path)
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    del config["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="no chat template"):
+        Chat(folder)
+
+
+def test_command_line():
+    run = [sys.executable, "-m", "qwen_helpers.chat"]
+    result = subprocess.run([*run, "Hello!"], capture_output=True, encoding="utf-8", timeout=120)
+    assert result.stdout == f"You: Hello!\nTiny Qwen: {GREETING}\n"
+    assert result.stderr == ""
+    result = subprocess.run(run, input="My name is Lin.\nWhat is my name?\n\nHello!\n", capture_output=True, encoding="utf-8", timeout=120)
+    assert "Your name is Lin." in result.stdout and "I am the tiny" not in result.stdout
+
+
+def test_command_line_says_what_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setenv("QWEN_MODEL", str(tmp_path / "nowhere"))
+    result = subprocess.run(
+        [sys.executable, "-m", "qwen_helpers.chat", "Hello!"], capture_output=True, encoding="utf-8", timeout=120
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr and "nowhere" in result.stderr
+
+
+def test_importing_the_package_loads_no_library():
+    code = "import sys, qwen_helpers; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,0 +1,89 @@
+"""What nbval can't see: recipes as scripts, exercises solved and blank, lessons with another model."""
+
+import copy
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from lessons import LESSONS, NAMES, printed, read, run, tagged, tags
+
+from qwen_helpers import TINY_CHAT
+
+# What the recipes that read the keyboard are typed, and what must come back.
+TYPED = {"03_basic_chat": "My name is Lin.\nWhat is my name?\n你是谁？\n\nnever read\n"}
+EXPECTED = {
+    "01_environment": ["You will set up Python", "It all runs on your own machine."],
+    "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数的迷你语言模型", "Goodbye."],
+}
+
+
+def recipe(path, model_dir) -> str:
+    (cell,) = tagged(read(path), "recipe")
+    return re.sub(r"^model_dir = .*", f"model_dir = {str(model_dir)!r}", cell.source)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=NAMES)
+def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
+    script = tmp_path / "recipe.py"
+    # A meta path hook stands for a machine where qwen_helpers is not installed.
+    guard = (
+        "import sys\nclass NoHelpers:\n    def find_spec(self, name, *rest):\n"
+        "        if name.split('.')[0] == 'qwen_helpers': raise ImportError('a recipe must not need qwen_helpers')\n"
+        "sys.meta_path.insert(0, NoHelpers())\n"
+    )
+    script.write_text(guard + recipe(path, TINY_CHAT), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", script], input=TYPED.get(path.stem, ""), cwd=tmp_path, capture_output=True,
+        encoding="utf-8", timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for text in EXPECTED[path.stem]:
+        assert text in result.stdout
+    assert "never read" not in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=NAMES)
+def test_solutions_pass_and_blanks_do_not(path):
+    """The stored outputs show it for the tiny model; here the cells run again, alone with what they need."""
+    notebook = read(path)
+    exercises, solutions = tagged(notebook, "exercise"), tagged(notebook, "solution")
+    for blank, solution in zip(exercises, solutions, strict=True):
+        assert ": not yet. Hint: " in printed(blank)
+        assert printed(solution).strip().endswith(": right!")
+    for cell in exercises:  # the solution pasted over the blank, as a reader would
+        name = re.search(r'check\("(\d+\.\d+)"', cell.source)[1]
+        pasted = next(s for s in solutions if f'check("{name}"' in s.source)
+        imports = [line for line in cell.source.splitlines() if line.startswith("from qwen_helpers")]
+        given = [line for line in cell.source.splitlines() if re.match(r'sentence = "', line)]
+        cell.source = "\n".join([*imports, *given, pasted.source])
+    notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
+    run(notebook, path)
+    for cell in tagged(notebook, "exercise"):
+        assert printed(cell).strip().endswith(": right!")
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=NAMES)
+def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
+    """From the first cell to the last; only the errors that the lesson provokes may occur, and they must."""
+    monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
+    notebook = run(copy.deepcopy(read(path)), path)
+    for cell in notebook.cells:
+        if "raises-exception" in tags(cell):
+            assert any(output["output_type"] == "error" for output in cell.outputs), cell.source
+
+
+def test_a_wrong_output_in_a_lesson_is_noticed(tmp_path):
+    """nbval, as course.py calls it, is red for a lesson whose stored output is not what the cell prints."""
+    notebook = read(LESSONS[0])
+    cell = next(c for c in notebook.cells if "SpecifierSet(" in c.source)  # needs no other cell
+    right = printed(cell)
+    notebook.cells = [cell]
+    for stored, passes in ((right, True), (right.replace("True", "False", 1), False)):
+        cell.outputs[0]["text"] = stored
+        nbformat.write(notebook, tmp_path / "lesson.ipynb")
+        command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "lesson.ipynb"]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert (result.returncode == 0) is passes, result.stdout
