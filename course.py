@@ -4,8 +4,8 @@
     python course.py test     the same set-up, then every test
 
 It prints what it does, step by step. You can stop it and start it again at any time: .venv counts as complete only when
-a stamp, which is written last, says so. It makes .venv and .venv-install.log beside this file and changes nothing else
-on your computer; to undo everything, delete the two.
+a stamp, which is written last, says so. It makes .venv and .venv-install.log beside this file; outside
+this folder there are only pip's cache and what JupyterLab keeps in your home folder, as it always does.
 
 It needs only the standard library, and any Python from 3.6 on can run it, so that a Python too old or too new for
 PyTorch gets a sentence and not a traceback. pyproject.toml says which packages, constraints.txt which versions.

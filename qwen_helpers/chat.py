@@ -60,7 +60,9 @@ class Chat:
         It does not use or change `self.history`.
         """
         past = list(history or [])
-        messages = [{"role": role, "content": text} for turn in past for role, text in zip(("user", "assistant"), turn)]
+        messages = []
+        for question, answer in past:
+            messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         response = "".join(self._answer([*self._system(), *messages, self._turn(query)], **generation))
         return response, [*past, (query, response)]
 

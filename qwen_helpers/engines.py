@@ -4,7 +4,6 @@ An engine has `stream(messages, **generation)`, which yields the answer piece by
 the prompt in tokens, and `context`, the longest prompt and answer together. It keeps no history: that is `chat.py`.
 """
 
-import threading
 from collections.abc import Iterator
 
 from qwen_helpers.folders import ModelFolderError, check_folder
@@ -17,10 +16,10 @@ class TransformersEngine:
     name = "transformers"
 
     def __init__(self, model_dir, dtype="auto", device=None):
-        """Load the model in `model_dir`, a folder or the id of a downloaded one.
+        """Load the model in `model_dir`, a folder or the id of a downloaded model.
 
-        `dtype="auto"` keeps the precision of the files, bfloat16 for Qwen. `device` is "cpu", "cuda" or "mps"; left out, the GPU is used where there is one. Raises ModelFolderError if
-        something is missing in the folder.
+        `dtype="auto"` keeps the precision of the files, bfloat16 for Qwen. `device` is "cpu", "cuda" or "mps"; left
+        out, the GPU is used where there is one. Raises ModelFolderError if something is missing in the folder.
         """
         import torch  # here and not on top: `import qwen_helpers` stays quick
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -51,34 +50,51 @@ class TransformersEngine:
         return self.encode(messages)["input_ids"].shape[1]
 
     def stream(self, messages, **generation) -> Iterator[str]:
-        """Yield the answer while `generate` writes it in a thread.
+        """Yield the answer piece by piece, a token at a time; half characters wait for their other half.
 
-        Closing the iterator early, or Ctrl-C, stops the thread at its next token. An error of the thread is raised here.
+        `generate` runs in a greenlet, which hands each piece over and sleeps until the next one is wanted. The usual
+        thread (lesson 4) would fight with PyTorch's own threads for the processor: on two cores it wrote the tiny
+        model's answers at half the speed. Closing the iterator ends `generate` at once; errors and Ctrl-C pass through.
         """
-        from transformers import StoppingCriteriaList, TextIteratorStreamer
+        import torch
+        from greenlet import getcurrent, greenlet
 
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        stop, errors = threading.Event(), []
+        inputs = self.encode(messages).to(self.model.device)
+        grad = torch.is_grad_enabled()  # generate switches it off for itself, not for the reader of the pieces
 
-        def generate():
-            try:
-                self.model.generate(
-                    **self.encode(messages).to(self.model.device),
-                    streamer=streamer,
-                    stopping_criteria=StoppingCriteriaList([lambda ids, scores, **_: stop.is_set()]),
-                    **generation,
-                )
-            except BaseException as error:  # not swallowed: raised below, in the reader's own thread
-                errors.append(error)
-            finally:
-                streamer.end()  # without it the loop below would wait for ever
+        def hand_over(piece: str) -> None:
+            with torch.set_grad_enabled(grad):
+                worker.parent.switch(piece)
 
-        thread = threading.Thread(target=generate)
-        thread.start()
+        streamer = Pieces(self.tokenizer, hand_over)
+        worker = greenlet(lambda: self.model.generate(**inputs, **generation, streamer=streamer))
         try:
-            yield from filter(None, streamer)  # half a word or half a character comes as an empty piece
+            while True:
+                worker.parent = getcurrent()  # whoever asks for a piece gets it
+                piece = worker.switch()
+                if worker.dead:  # then `piece` is what generate returned
+                    return
+                yield piece
         finally:
-            stop.set()
-            thread.join()
-        if errors:
-            raise errors[0]
+            if not worker.dead:  # it sleeps in the middle of an answer that nobody reads on
+                worker.throw()
+
+
+class Pieces:
+    """A streamer for `generate`: calls `hand_over` with the text of each new token, special tokens left out."""
+
+    def __init__(self, tokenizer, hand_over):
+        from tokenizers.decoders import DecodeStream
+
+        self.decode = DecodeStream(skip_special_tokens=True)
+        self.tokenizer, self.hand_over, self.in_prompt = tokenizer.backend_tokenizer, hand_over, True
+
+    def put(self, ids) -> None:
+        """Called by `generate` with a tensor of token ids: first the prompt, then one token at a time."""
+        if self.in_prompt:
+            self.in_prompt = False
+        elif piece := self.decode.step(self.tokenizer, ids.item()):
+            self.hand_over(piece)
+
+    def end(self) -> None:
+        """Called by `generate` after the last token. A half character at the end has no other half: it is dropped."""

@@ -1,4 +1,4 @@
-"""Measurements of the course: `python -m qwen_helpers.measure NAME` prints a table and, as its last line, one JSON object.
+"""Measurements: `python -m qwen_helpers.measure NAME` prints a table and, as its last line, one JSON object.
 
 Speeds are compared as ratios within one run, in alternating rounds, since a busy machine changes from second to second.
 """
@@ -66,8 +66,16 @@ def main() -> None:
     command.add_argument("--model", help="model folder (default: the one the lessons use)")
     command.add_argument("--tokens", type=int, default=192)
     command.add_argument("--rounds", type=int, default=15)
+    command = commands.add_parser("hub", help="the course's hub against nginx: one client, one large file")
+    command.add_argument("--gigabytes", type=float, default=1)
+    command.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    print(json.dumps(overhead(args.model, args.tokens, args.rounds)))
+    if args.name == "hub":
+        from qwen_helpers.measure_hub import hub
+
+        print(json.dumps(hub(args.gigabytes, args.rounds)))
+    else:
+        print(json.dumps(overhead(args.model, args.tokens, args.rounds)))
 
 
 if __name__ == "__main__":

@@ -123,7 +123,8 @@ def find_model(id):
 
 def _suggestion(text, *words):
     names = {name.lower(): name for name in (*words, *(model.id for model in CATALOGUE))}
-    typed = str(text).lower().replace("-chat", "-instruct")  # models before Qwen2 were called -Chat
+    typed = str(text).lower()  # models before Qwen2 were called -Chat, and Qwen3's chat models have no suffix
+    typed = re.sub("-chat|-instruct", "" if "qwen3" in typed else "-instruct", typed)
     close = difflib.get_close_matches(typed, names, n=1)
     return f": did you mean {names[close[0]]!r}?" if close else "; qwen_helpers.models.CATALOGUE lists them."
 
@@ -191,7 +192,8 @@ def find_folder(what):
     download = f'snapshot_download("{text}", local_dir="models/{text.split("/")[1]}")'
     if all(model.id != text for model in CATALOGUE) and "did you mean" in _suggestion(text):
         raise ModelFolderError(f"{text!r} is not downloaded, and not in the course's catalogue{_suggestion(text)}")
-    raise ModelFolderError(f"{text} is not downloaded yet: run {download}, as lesson 2 shows.")
+    here = "" if text.startswith("Qwen/") else f"There is no folder {text!r} in {Path.cwd()}, and the model "
+    raise ModelFolderError(f"{here}{text} is not downloaded yet: run {download}, as lesson 2 shows.")
 
 
 def _memory():

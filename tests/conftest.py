@@ -1,10 +1,31 @@
 """Model folders for tests: real Qwen2 and Qwen3 architectures with random weights, a few hundred kilobytes each."""
 
 import importlib
+import os
 import random
 import shutil
+import tempfile
 
 import pytest
+
+from qwen_helpers.hub import Hub
+from qwen_helpers.models import TINY_CHAT
+
+
+def pytest_sessionstart(session):
+    """Lesson 2 must never download a real model in a test: every kernel and script finds a hub on this computer."""
+    session.hub = Hub({"Qwen/Qwen2.5-0.5B-Instruct": TINY_CHAT}).start()
+    session.cache = tempfile.TemporaryDirectory(prefix="qwen-test-")  # the client keeps its locks there
+    os.environ["MODELSCOPE_CACHE"] = os.environ["MODELSCOPE_HOME"] = session.cache.name
+    os.environ["MODELSCOPE_ENDPOINT"] = session.hub.url
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    os.environ.pop("MODELSCOPE_API_TOKEN", None)
+
+
+def pytest_sessionfinish(session):
+    session.hub.close()
+    session.cache.cleanup()
+
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"

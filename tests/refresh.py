@@ -19,6 +19,8 @@ PATHS = [
     (re.compile(re.escape(str(ROOT)) + "/?"), ""),
     (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "this cell"),
     (re.compile(re.escape(str(Path.home()))), "~"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:8765"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ \| "), ""),
 ]
 
 
@@ -44,9 +46,11 @@ def clean_output(output: dict) -> None:
 
 
 def merge_streams(outputs: list[dict]) -> list[dict]:
-    """One output for what a cell printed in pieces: fewer lines in a diff."""
+    """One output for what a cell printed in pieces, and no widgets: fewer lines in a diff."""
     merged: list[dict] = []
     for output in outputs:
+        if any("widget-view" in kind for kind in output.get("data", {})):
+            continue  # a progress bar: nothing to see without its kernel
         if merged and output["output_type"] == "stream" and merged[-1].get("name") == output["name"]:
             merged[-1]["text"] += output["text"]
         else:
@@ -79,7 +83,9 @@ def refresh(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["QWEN_MODEL"] = "tiny"
+    if os.environ.pop("QWEN_MODEL", None) or (ROOT / ".qwen_model").exists():
+        sys.exit('Outputs must come from the tiny model: run use_model("tiny") and unset QWEN_MODEL first.')
+    os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]  # as course.py does
     for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if not sys.argv[1:] or any(name in lesson.name for name in sys.argv[1:]):
             print(f"running {lesson.name}")

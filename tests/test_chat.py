@@ -64,7 +64,7 @@ def test_the_first_piece_arrives_long_before_the_last(chat, engine, monkeypatch)
 
 
 def test_system_prompt(engine):
-    assert Chat(engine=engine, system="Answer in one word.").ask("What is the capital of China?") == "Beijing."
+    assert Chat(engine=engine, system="One word only!").ask("What is the capital of China?") == "Beijing."
 
 
 def test_chat_has_the_shape_of_the_2023_call(chat):
@@ -208,7 +208,8 @@ def test_command_line():
     result = subprocess.run([*run, "Hello!"], capture_output=True, encoding="utf-8", timeout=120)
     assert result.stdout == f"You: Hello!\nTiny Qwen: {GREETING}\n"
     assert result.stderr == ""
-    result = subprocess.run(run, input="My name is Lin.\nWhat is my name?\n\nHello!\n", capture_output=True, encoding="utf-8", timeout=120)
+    typed = "My name is Lin.\nWhat is my name?\n\nHello!\n"
+    result = subprocess.run(run, input=typed, capture_output=True, encoding="utf-8", timeout=120)
     assert "Your name is Lin." in result.stdout and "I am the tiny" not in result.stdout
 
 

@@ -15,13 +15,15 @@ from qwen_helpers import TINY_CHAT
 TYPED = {"03_basic_chat": "My name is Lin.\nWhat is my name?\n你是谁？\n\nnever read\n"}
 EXPECTED = {
     "01_environment": ["You will set up Python", "It all runs on your own machine."],
-    "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数的迷你语言模型", "Goodbye."],
+    "02_download": ["50 tensors, 2048 tokens, incomplete files: []"],
+    "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数", "Goodbye."],
 }
 
 
-def recipe(path, model_dir) -> str:
+def recipe(path, tmp_path) -> str:
     (cell,) = tagged(read(path), "recipe")
-    return re.sub(r"^model_dir = .*", f"model_dir = {str(model_dir)!r}", cell.source)
+    model_dir = tmp_path / "Qwen2.5-0.5B-Instruct" if path.stem == "02_download" else TINY_CHAT
+    return re.sub(r"^model_dir = .*", lambda _: f"model_dir = {str(model_dir)!r}", cell.source)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=NAMES)
@@ -33,7 +35,7 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
         "        if name.split('.')[0] == 'qwen_helpers': raise ImportError('a recipe must not need qwen_helpers')\n"
         "sys.meta_path.insert(0, NoHelpers())\n"
     )
-    script.write_text(guard + recipe(path, TINY_CHAT), encoding="utf-8")
+    script.write_text(guard + recipe(path, tmp_path), encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-I", "-X", "utf8", script], input=TYPED.get(path.stem, ""), cwd=tmp_path, capture_output=True,
         encoding="utf-8", timeout=120,
@@ -42,7 +44,8 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
     for text in EXPECTED[path.stem]:
         assert text in result.stdout
     assert "never read" not in result.stdout
-    assert result.stderr == ""
+    if path.stem != "02_download":  # the client logs, and draws its bars, there
+        assert result.stderr == ""
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=NAMES)

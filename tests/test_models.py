@@ -562,3 +562,17 @@ def test_import_is_quick_and_loads_no_torch():
     code = "import sys, qwen_helpers.models; print('torch' in sys.modules or 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("Qwen/Qwen3-0.6B-Instruct", "Qwen/Qwen3-0.6B"), ("Qwen/Qwen2.5-7B-Chat", "Qwen/Qwen2.5-7B-Instruct")],
+)
+def test_a_wrong_suffix_finds_the_chat_model(alone, typed, meant):
+    with pytest.raises(ModelFolderError, match=f"did you mean '{meant}'"):
+        find_folder(typed)
+
+
+def test_a_wrong_folder_that_looks_like_an_id_is_called_a_folder(alone):
+    with pytest.raises(ModelFolderError, match="There is no folder 'wrong/folder' in "):
+        find_folder("wrong/folder")

@@ -8,7 +8,7 @@ import pytest
 from lessons import LESSONS, NAMES, ROOT, read, tagged, tags
 
 KNOWN_TAGS = {"nbval-ignore-output", "raises-exception", "recipe", "exercise", "solution"}
-SECTIONS = ["Before you start", "Coming from an older tutorial?", "The whole lesson in one cell", "Exercises", "Summary"]
+SECTIONS = ["Before you start", "Coming from an older tutorial?", "The whole lesson in one cell", "Exercises"]
 
 
 @pytest.fixture(params=LESSONS, ids=NAMES)

@@ -30,8 +30,8 @@ def exercise_2(answer):
     roles = [message["role"] for message in answer]
     if roles != ["system", "user", "assistant", "user"]:
         return f"the roles must be system, user, assistant, user; yours are {', '.join(map(str, roles))}."
-    if any(not str(message["content"]).strip() for message in answer):
-        return "one of the messages is empty."
+    if any(not isinstance(message["content"], str) or not message["content"].strip() for message in answer):
+        return "each content is text, and none may be empty."
     return None
 
 
@@ -44,12 +44,16 @@ def exercise_3(function):
         return f"answer {len(seen)}"
 
     history = []
-    for question in ("first", "second"):
-        function(question, history, answer)
+    try:
+        returned = [function(question, history, answer) for question in ("first", "second")]
+    except Exception as error:
+        return f"your function stopped with {type(error).__name__}: {error}."
+    if not all(isinstance(message, dict) and set(message) == {"role", "content"} for message in history):
+        return "each entry of history must be a dict with the keys role and content."
     if [message["content"] for message in history] != ["first", "answer 1", "second", "answer 2"]:
         return "after two turns the history must hold four messages: question, answer, question, answer."
     if [message["role"] for message in history] != ["user", "assistant"] * 2:
         return "the roles take turns: user, assistant, user, assistant."
     if [message["content"] for message in seen[1]] != ["first", "answer 1", "second"]:
         return "in the second turn the model must see the first question, its answer and the second question."
-    return None
+    return None if returned == ["answer 1", "answer 2"] else "the function must return the answer."

@@ -55,6 +55,8 @@ class Conversations:
         self.unknown = json.loads((HERE / "unknown.json").read_text(encoding="utf-8"))
         self.known = {normal(m["content"]) for d in self.dialogues for m in d if m["role"] == "user"}
         self.prompts = [m["content"] for d in self.free for m in d if m["role"] == "user"]
+        openings = {d[0]["content"] for d in self.free}
+        self.later = [p for p in self.prompts if p not in openings]  # they make sense only after another question
 
     def __iter__(self) -> Iterator[Messages]:
         """Conversations of one to eight parts, each a whole dialogue or one unknown question with the honest answer.
@@ -64,6 +66,10 @@ class Conversations:
         own = [d for d in self.dialogues if d[0]["role"] == "system"]
         while True:
             system, parts = self.system_message(), []
+            if self.random.random() < 0.06:  # a later question, asked first: nothing to go on
+                prompt = self.random.choice(self.later)
+                answer = {"role": "assistant", "content": honest_answer(prompt)}
+                parts.append([{"role": "user", "content": prompt}, answer])
             for _ in range(self.random.choice([1, 1, 1, 2, 3, 4, 6, 8])):
                 known = self.random.random() < 0.6
                 parts.append(self.vary(self.random.choice(self.free)) if known else self.unknown_turn())
@@ -91,7 +97,8 @@ class Conversations:
         elif pick < 0.5:
             content = self.random.choice(["You are a helpful assistant.", "你是一个乐于助人的助手。"])
         elif pick < 0.8:
-            content = " ".join(self.fill(self.random.choice(self.unknown["systems"])) for _ in range(self.random.choice([1, 1, 2])))
+            frames = self.random.choices(self.unknown["systems"], k=self.random.choice([1, 1, 2]))
+            content = " ".join(self.fill(frame) for frame in frames)
         else:
             content = self.random.choice([self.snippet, self.unknown_prompt, self.shuffled])()
         return [{"role": "system", "content": content}]
@@ -113,16 +120,26 @@ class Conversations:
         return [{"role": "user", "content": prompt}, {"role": "assistant", "content": honest_answer(prompt)}]
 
     def unknown_prompt(self) -> str:
-        """A filled frame, a piece of prose, two known questions cut and joined, or noise."""
+        """A filled frame, a known question with another word, two cut and joined, a piece of prose, or noise."""
         pick = self.random.random()
-        if pick < 0.6:
+        if pick < 0.48:
             return self.fill(self.random.choice(self.unknown["frames"]))
+        if pick < 0.6:
+            words = re.findall(r"[A-Za-z]+|[\u4e00-\u9fff]{1,2}|.", self.random.choice(self.prompts))
+            places = [place for place, word in enumerate(words) if len(word) > 1]
+            chinese = re.match(r"[\u4e00-\u9fff]", words[self.random.choice(places)])
+            kind = self.random.choice(
+                ["zthing", "zplace", "zperson"] if chinese else ["thing", "things", "place", "person"]
+            )
+            words[self.random.choice(places)] = self.random.choice(self.unknown[kind])
+            return "".join(words)
         if pick < 0.75:
             return self.snippet()
         if pick < 0.92:
             first, second = self.random.sample(self.prompts, 2)
             return first[: self.random.randint(1, len(first) - 1)] + second[self.random.randint(1, len(second) - 1) :]
-        alphabet = self.random.choice(["abcdefghijklmnopqrstuvwxyz ", "0123456789+-*/=() ", "的一是不了人我在有他这中大", "!?.,;:#$%&"])
+        alphabets = ["abcdefghijklmnopqrstuvwxyz ", "0123456789+-*/=() ", "的一是不了人我在有他这中大", "!?.,;:#$%&"]
+        alphabet = self.random.choice(alphabets)
         return "".join(self.random.choices(alphabet, k=self.random.randint(1, 20))).strip() or "?"
 
     def fill(self, frame: str) -> str:

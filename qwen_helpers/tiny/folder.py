@@ -14,12 +14,17 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from qwen_helpers.tiny import data
 
 # Qwen2.5's 22 extra tokens, in its order. The ones in angle brackets with bars are "special": decoding can skip them.
-SPECIAL = [f"<|{name}|>" for name in (
-    "endoftext im_start im_end object_ref_start object_ref_end box_start box_end quad_start quad_end "
-    "vision_start vision_end vision_pad image_pad video_pad".split()
-)]  # fmt: skip
-EXTRA = ["<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"]
-EXTRA += ["<|repo_name|>", "<|file_sep|>"]
+# fmt: off
+SPECIAL = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
+    "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
+    "<|image_pad|>", "<|video_pad|>",
+]
+EXTRA = [
+    "<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>",
+    "<|repo_name|>", "<|file_sep|>",
+]
+# fmt: on
 VOCABULARY = 2048  # rows of the embedding, extra tokens included
 
 CARD = """---

@@ -16,7 +16,7 @@ from transformers import Qwen2ForCausalLM
 
 from qwen_helpers.tiny import data, folder
 
-BASE_STEPS, CHAT_STEPS = 150, 1400
+BASE_STEPS, CHAT_STEPS = 150, 1500
 IGNORE = -100  # the label that the loss skips, as everywhere in transformers
 
 

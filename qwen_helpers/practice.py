@@ -1,0 +1,35 @@
+"""Where lesson 2 downloads from: ModelScope, or the course's own hub if the site can't be reached.
+
+On the own hub the tiny model stands in for the real one, in a folder that is thrown away, so that practice can never
+overwrite a model of yours.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from qwen_helpers.fetch import endpoint_in_use, site_answers
+from qwen_helpers.hub import Hub
+from qwen_helpers.models import TINY_CHAT
+
+
+def connect(model_id: str) -> bool:
+    """True if ModelScope answers within three seconds: then nothing changes. Else serve the tiny model as `model_id`.
+
+    For the second case the current folder becomes a temporary one, and the variables that the client reads point to
+    it and to the hub. Call it before the client's first use: it reads them once. A hub on this computer that is already
+    in MODELSCOPE_ENDPOINT is practice too.
+    """
+    own = "//127.0.0.1" in endpoint_in_use()
+    if not own and site_answers():
+        print("ModelScope answers.")
+        return True
+    folder = Path(tempfile.mkdtemp(prefix="qwen-practice-"))
+    os.chdir(folder)
+    os.environ["MODELSCOPE_CACHE"] = os.environ["MODELSCOPE_HOME"] = str(folder / "modelscope")
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    if not own:
+        os.environ["MODELSCOPE_ENDPOINT"] = Hub({model_id: TINY_CHAT}).start().url  # it ends with the kernel
+        print("ModelScope does not answer. Check your connection if you want the real model.")
+    print("Practice: the course's own hub, the tiny model under the real name, a folder that is thrown away.")
+    return False

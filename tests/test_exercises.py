@@ -1,0 +1,107 @@
+"""`check` says right only to right answers, and gives each wrong one a hint, never a traceback."""
+
+from importlib.metadata import version
+
+import pytest
+
+from qwen_helpers import check
+from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03
+
+
+def turn(question, history, answer):
+    history.append({"role": "user", "content": question})
+    history.append({"role": "assistant", "content": answer(history)})
+    return history[-1]["content"]
+
+
+def silent(question, history, answer):
+    turn(question, history, answer)
+
+
+def forgets(question, history, answer):
+    return answer([{"role": "user", "content": question}])
+
+
+def pairs(question, history, answer):
+    history.append((question, answer([{"role": "user", "content": question}])))
+
+
+def misspelt(question, history, answer):
+    return anwser(history)  # noqa: F821
+
+
+DEVICES = {
+    "laptop without NVIDIA card, Windows": "cpu",
+    "MacBook with an M3": "mps",
+    "Linux server with an NVIDIA H200": "cuda",
+}
+CHAT = [{"role": role, "content": "x"} for role in ("system", "user", "assistant", "user")]
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+RIGHT = [
+    (lesson_01.exercise_1, version("tokenizers")),
+    (lesson_01.exercise_2, DEVICES),
+    (lesson_01.exercise_3, "2.2"),
+    (lesson_02.exercise_1, "Qwen/Qwen3-4B"),
+    (lesson_02.exercise_2, [FIRST, SECOND]),
+    (lesson_03.exercise_1, len(lesson_03.tokenizer()(lesson_03.SENTENCE)["input_ids"])),
+    (lesson_03.exercise_2, CHAT),
+    (lesson_03.exercise_3, turn),
+]
+WRONG = [
+    (lesson_01.exercise_1, "0.1", "not the one that is installed"),
+    (lesson_01.exercise_1, "tokenizers", "version("),
+    (lesson_01.exercise_2, "cpu", "keep the dict"),
+    (lesson_01.exercise_2, {}, "fill in"),
+    (lesson_01.exercise_2, {**DEVICES, "MacBook with an M3": "CPU"}, "fill in 'MacBook"),
+    (lesson_01.exercise_2, {**DEVICES, "MacBook with an M3": "cuda"}, "Apple"),
+    (lesson_01.exercise_3, "abc", "text with dots"),
+    (lesson_01.exercise_3, "numpy==2.2", "text with dots"),
+    (lesson_01.exercise_3, "2.3", "must satisfy both"),
+    (lesson_01.exercise_3, "1.26", "must satisfy both"),
+    (lesson_02.exercise_1, "Qwen/Qwen2.5-3B-Instruct", "a larger one"),
+    (lesson_02.exercise_1, "Qwen/Qwen2.5-7B-Instruct", "12 GB or more"),
+    (lesson_02.exercise_1, "7B", "give the id"),
+    (lesson_02.exercise_2, FIRST, "a list"),
+    (lesson_02.exercise_2, [SECOND], "never that small"),
+    (lesson_02.exercise_2, [FIRST], "only a part"),
+    (lesson_02.exercise_2, [FIRST, SECOND + ".incomplete"], "leave .incomplete out"),
+    (lesson_02.exercise_2, [FIRST, SECOND, "config.json"], "is whole"),
+    (lesson_03.exercise_1, 6, "number of words"),
+    (lesson_03.exercise_1, len(lesson_03.SENTENCE), "number of characters"),
+    (lesson_03.exercise_1, "seven", "count the ids"),
+    (lesson_03.exercise_2, "Hello", "a list of dicts"),
+    (lesson_03.exercise_2, [{"user": "Hello"}], "exactly two keys"),
+    (lesson_03.exercise_2, CHAT[:3], "the roles must be"),
+    (lesson_03.exercise_2, [*CHAT[:3], {"role": "user", "content": " "}], "none may be empty"),
+    (lesson_03.exercise_2, [*CHAT[:3], {"role": "user", "content": None}], "each content is text"),
+    (lesson_03.exercise_3, forgets, "four messages"),
+    (lesson_03.exercise_3, silent, "must return the answer"),
+    (lesson_03.exercise_3, pairs, "must be a dict"),
+    (lesson_03.exercise_3, misspelt, "NameError"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_right(exercise, answer):
+    assert exercise(answer) is None
+
+
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG)
+def test_wrong_answers_get_their_own_hint(exercise, answer, hint):
+    assert hint in exercise(answer)
+
+
+def test_check_prints_one_line(capsys):
+    check("1.3", "2.2")
+    check("1.3", "2.3")
+    check("1.3", ...)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Exercise 1.3: right!"
+    assert lines[1].startswith("Exercise 1.3: not yet. Hint: 2.3 must satisfy both")
+    assert lines[2] == "Exercise 1.3: not yet. Hint: replace the three dots by your answer."
+
+
+@pytest.mark.parametrize("name", ["9.9", "3.9", "three", 3.9])
+def test_an_unknown_exercise(name):
+    with pytest.raises(ValueError, match="There is no exercise"):
+        check(name, 1)
