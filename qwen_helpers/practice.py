@@ -4,7 +4,9 @@ On the own hub the tiny model stands in for the real one, in a folder that is th
 overwrite a model of yours.
 """
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -20,16 +22,24 @@ def connect(model_id: str) -> bool:
     it and to the hub. Call it before the client's first use: it reads them once. A hub on this computer that is already
     in MODELSCOPE_ENDPOINT is practice too.
     """
+    proxied = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+    os.environ["NO_PROXY"] = ",".join(filter(None, [proxied, "127.0.0.1,localhost"]))  # a hub here needs no proxy
     own = "//127.0.0.1" in endpoint_in_use()
     if not own and site_answers():
         print("ModelScope answers.")
         return True
     folder = Path(tempfile.mkdtemp(prefix="qwen-practice-"))
+    atexit.register(throw_away, folder, Path.cwd())
     os.chdir(folder)
     os.environ["MODELSCOPE_CACHE"] = os.environ["MODELSCOPE_HOME"] = str(folder / "modelscope")
-    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     if not own:
         os.environ["MODELSCOPE_ENDPOINT"] = Hub({model_id: TINY_CHAT}).start().url  # it ends with the kernel
         print("ModelScope does not answer. Check your connection if you want the real model.")
     print("Practice: the course's own hub, the tiny model under the real name, a folder that is thrown away.")
     return False
+
+
+def throw_away(folder: Path, back: Path) -> None:
+    """Delete the practice folder when the kernel ends; Windows wants it left first."""
+    os.chdir(back)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -31,7 +31,7 @@ class JupyterLab:
         )
         for line in self.process.stdout:
             if found := re.search(r"(http://127\.0\.0\.1:\d+)/lab\S*\?token=(\w+)", line):
-                return f"{found[1]}/lab/tree/{{}}?token={found[2]}"
+                return f"{found[1]}/lab/tree/{{}}?reset&token={found[2]}"  # reset: no tabs of an earlier visit
         raise RuntimeError("JupyterLab did not start: run python course.py --no-browser and look.")
 
     def __exit__(self, *_):
