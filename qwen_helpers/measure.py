@@ -9,6 +9,7 @@ import statistics
 import time
 
 from qwen_helpers.models import model_folder
+from qwen_helpers.rounds import alternate
 
 PROMPT = "What is a token?"
 
@@ -26,23 +27,20 @@ def overhead(model_dir=None, tokens: int = 192, rounds: int = 15) -> dict:
     model = chat.engine.model
     inputs = chat.engine.encode([{"role": "user", "content": PROMPT}]).to(model.device)
 
-    def bare() -> None:
+    def bare() -> float:
+        start = time.perf_counter()
         written = model.generate(**inputs, **length)
         assert written.shape[1] == inputs["input_ids"].shape[1] + tokens
+        return tokens / (time.perf_counter() - start)
 
-    def stream() -> None:
+    def stream() -> float:
+        start = time.perf_counter()
         chat.reset()
         for _ in chat.stream(PROMPT):
             pass
+        return tokens / (time.perf_counter() - start)
 
-    bare(), stream()  # warm-up
-    rates = {"generate": [], "stream": []}
-    for number in range(rounds):
-        pair = [("generate", bare), ("stream", stream)]
-        for name, run in pair if number % 2 else reversed(pair):
-            start = time.perf_counter()
-            run()
-            rates[name].append(tokens / (time.perf_counter() - start))
+    rates = alternate({"generate": bare, "stream": stream}, rounds)
     ratios = [s / g for s, g in zip(rates["stream"], rates["generate"], strict=True)]
     result = {
         "model": chat.engine.model_dir.name,

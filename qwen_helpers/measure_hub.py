@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qwen_helpers.hub import BAR_FROM
 from qwen_helpers.models import TINY_CHAT
+from qwen_helpers.rounds import alternate
 
 ID, FILE = "course/measure", "large.bin"
 NGINX = """
@@ -45,17 +46,15 @@ def hub(gigabytes: float = 1, rounds: int = 5) -> dict:
             for _ in range(0, size, 1 << 20):
                 stream.write(os.urandom(1 << 20))
             stream.truncate(size)
-        rates, port = {"hub": [], "nginx": []}, _free_port()
+        port = _free_port()
         Path(folder, "nginx.conf").write_text(NGINX.format(folder=folder, model=model, port=port))
         Path(folder).chmod(0o755)  # nginx started by root reads the file as another user
         urls = {"nginx": f"http://127.0.0.1:{port}/{FILE}"}
         serve = [sys.executable, "-m", "qwen_helpers.hub", f"{ID}={model}", "--port", str(hub_port := _free_port())]
         urls["hub"] = f"http://127.0.0.1:{hub_port}/api/v1/models/{ID}/repo?FilePath={FILE}"
         with _running(nginx, "-c", f"{folder}/nginx.conf"), _running(*serve):
-            for number in range(rounds + 1):
-                for name in sorted(rates, reverse=number % 2):
-                    rate = size / _seconds(urls[name], size) / 1e6
-                    rates[name] += [rate] if number else []  # the first round warms up
+            runs = {name: lambda url=url: size / _seconds(url, size) / 1e6 for name, url in urls.items()}
+            rates = alternate(runs, rounds)
     ratios = [ours / theirs for ours, theirs in zip(rates["hub"], rates["nginx"], strict=True)]
     result = {
         "gigabytes": gigabytes,
