@@ -5,9 +5,17 @@ the prompt in tokens, and `context`, the longest prompt and answer together. It 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from qwen_helpers.folders import ModelFolderError, check_folder
 from qwen_helpers.models import find_folder
+
+
+@dataclass(frozen=True)
+class Finish:
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class TransformersEngine:
@@ -32,12 +40,7 @@ class TransformersEngine:
             device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir, local_files_only=True)
         self.model = AutoModelForCausalLM.from_pretrained(self.model_dir, dtype=dtype, local_files_only=True).to(device)
-        # transformers 5 builds an empty tokenizer without a word if the folder has none that fits.
-        if len(self.tokenizer) < 1000 or self.tokenizer.chat_template is None:
-            raise ModelFolderError(
-                f"The tokenizer in {self.model_dir} has {len(self.tokenizer)} tokens and "
-                f"{'no' if self.tokenizer.chat_template is None else 'a'} chat template: download the folder again."
-            )
+        check_tokenizer(self.tokenizer, self.model_dir)
         self.context = self.model.config.max_position_embeddings
 
     def encode(self, messages):
@@ -98,3 +101,12 @@ class Pieces:
 
     def end(self) -> None:
         """Called by `generate` after the last token. A half character at the end has no other half: it is dropped."""
+
+
+def check_tokenizer(tokenizer, model_dir) -> None:
+    """Raise ModelFolderError for a tokenizer without vocabulary, which transformers 5 builds without a word."""
+    if len(tokenizer) < 1000 or tokenizer.chat_template is None:
+        raise ModelFolderError(
+            f"The tokenizer in {model_dir} has {len(tokenizer)} tokens and "
+            f"{'no' if tokenizer.chat_template is None else 'a'} chat template: download the folder again."
+        )

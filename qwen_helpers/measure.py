@@ -12,6 +12,7 @@ from qwen_helpers.models import model_folder
 from qwen_helpers.rounds import alternate
 
 PROMPT = "What is a token?"
+STORY = "讲一个长故事。"  # the tiny model's longest answer, 182 tokens
 
 
 def overhead(model_dir=None, tokens: int = 192, rounds: int = 15) -> dict:
@@ -57,12 +58,67 @@ def overhead(model_dir=None, tokens: int = 192, rounds: int = 15) -> dict:
     return result
 
 
+def swift(model_dir=None, rounds: int = 15) -> dict:
+    """`Chat.stream` over ms-swift against ms-swift's own stream: one long answer, greedy, in alternating rounds.
+
+    `rate_ratio` and `first_ratio` are medians over the rounds: Chat's tokens per second, and its time to first token,
+    divided by the engine's own.
+    """
+    from qwen_helpers.chat import Chat
+    from qwen_helpers.engine_swift import SwiftEngine
+
+    length = 256
+    chat = Chat(engine=SwiftEngine(model_folder() if model_dir is None else model_dir), do_sample=False)
+    from swift import InferRequest, RequestConfig  # after SwiftEngine, which has set ms-swift's LOG_LEVEL
+
+    request = InferRequest(messages=[{"role": "user", "content": STORY}])
+    firsts: dict[str, list[float]] = {"engine": [], "chat": []}
+
+    def own():
+        config = RequestConfig(max_tokens=length, temperature=0, stream=True)
+        for chunk in chat.engine.engine.infer([request], config)[0]:
+            if chunk.choices[0].delta.content:
+                yield chunk.choices[0].delta.content
+
+    def timed(name, pieces) -> float:
+        start = time.perf_counter()
+        text = next(pieces)
+        firsts[name].append(time.perf_counter() - start)
+        text += "".join(pieces)
+        return len(chat.engine.tokenizer(text)["input_ids"]) / (time.perf_counter() - start)
+
+    def over_chat() -> float:
+        chat.reset()
+        return timed("chat", chat.stream(STORY, max_new_tokens=length))
+
+    rates = alternate({"engine": lambda: timed("engine", own()), "chat": over_chat}, rounds)
+    median = statistics.median
+    result = {
+        "model": chat.engine.model_dir.name,
+        "rounds": rounds,
+        "engine_tokens_per_s": median(rates["engine"]),
+        "chat_tokens_per_s": median(rates["chat"]),
+        "rate_ratio": median(c / e for c, e in zip(rates["chat"], rates["engine"], strict=True)),
+        "engine_first_s": median(firsts["engine"][1:]),  # the first round warms up
+        "chat_first_s": median(firsts["chat"][1:]),
+        "first_ratio": median(c / e for c, e in zip(firsts["chat"][1:], firsts["engine"][1:], strict=True)),
+    }
+    print(f"{rounds} rounds, model {result['model']}      tokens/s   first token after")
+    for name, label in {"engine": "ms-swift's own stream", "chat": "Chat.stream over it"}.items():
+        print(f"{label:30} {result[f'{name}_tokens_per_s']:8.1f} {result[f'{name}_first_s'] * 1000:12.1f} ms")
+    print(f"{'ratio':30} {result['rate_ratio']:8.3f} {result['first_ratio']:15.3f}")
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m qwen_helpers.measure", description="Measure on this machine.")
     commands = parser.add_subparsers(dest="name", required=True)
     command = commands.add_parser("overhead", help="Chat.stream against a bare model.generate")
     command.add_argument("--model", help="model folder (default: the one the lessons use)")
     command.add_argument("--tokens", type=int, default=192)
+    command.add_argument("--rounds", type=int, default=15)
+    command = commands.add_parser("swift", help="Chat.stream over ms-swift against ms-swift's own stream")
+    command.add_argument("--model", help="model folder (default: the one the lessons use)")
     command.add_argument("--rounds", type=int, default=15)
     command = commands.add_parser("hub", help="the course's hub against nginx: one client, one large file")
     command.add_argument("--gigabytes", type=float, default=1)
@@ -72,6 +128,8 @@ def main() -> None:
         from qwen_helpers.measure_hub import hub
 
         print(json.dumps(hub(args.gigabytes, args.rounds)))
+    elif args.name == "swift":
+        print(json.dumps(swift(args.model, args.rounds)))
     else:
         print(json.dumps(overhead(args.model, args.tokens, args.rounds)))
 

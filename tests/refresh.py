@@ -47,11 +47,13 @@ def clean_output(output: dict) -> None:
 
 
 def merge_streams(outputs: list[dict]) -> list[dict]:
-    """One output for what a cell printed in pieces, and no widgets: fewer lines in a diff."""
+    """One output for what a cell printed in pieces, and of a widget only its text: fewer lines in a diff."""
     merged: list[dict] = []
     for output in outputs:
-        if any("widget-view" in kind for kind in output.get("data", {})):
-            continue  # a progress bar: nothing to see without its kernel
+        if output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None) and re.match(
+            r"\w+\(", output["data"]["text/plain"]
+        ):
+            continue  # a progress bar: nothing to see without its kernel, and no text that says more than its class
         if merged and output["output_type"] == "stream" and merged[-1].get("name") == output["name"]:
             merged[-1]["text"] += output["text"]
         else:

@@ -5,7 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from qwen_helpers import check
-from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03
+from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04
 
 
 def turn(question, history, answer):
@@ -30,6 +30,46 @@ def misspelt(question, history, answer):
     return anwser(history)  # noqa: F821
 
 
+def hold_back(texts):
+    shown = ""
+    for text in texts:
+        if not text.endswith("\ufffd"):
+            yield text[len(shown) :]
+            shown = text
+
+
+def half(texts):
+    yield from texts
+
+
+def all_at_the_end(texts):
+    yield list(texts)[-1]
+
+
+def first_sentence(pieces):
+    text = ""
+    for piece in pieces:
+        text += piece
+        if text.rstrip().endswith("."):
+            break
+    pieces.close()
+    return text
+
+
+def reads_on(pieces):
+    return "".join(pieces).split(".")[0] + "."
+
+
+def leaves_the_model_waiting(pieces):
+    return "".join(next(pieces) for _ in range(3))
+
+
+def closes_too_early(pieces):
+    text = next(pieces)
+    pieces.close()
+    return text
+
+
 DEVICES = {
     "laptop without NVIDIA card, Windows": "cpu",
     "MacBook with an M3": "mps",
@@ -46,6 +86,8 @@ RIGHT = [
     (lesson_03.exercise_1, len(lesson_03.tokenizer()(lesson_03.SENTENCE)["input_ids"])),
     (lesson_03.exercise_2, CHAT),
     (lesson_03.exercise_3, turn),
+    (lesson_04.exercise_2, hold_back),
+    (lesson_04.exercise_3, first_sentence),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -78,6 +120,14 @@ WRONG = [
     (lesson_03.exercise_3, silent, "must return the answer"),
     (lesson_03.exercise_3, pairs, "must be a dict"),
     (lesson_03.exercise_3, misspelt, "NameError"),
+    (lesson_04.exercise_2, half, "half a character"),
+    (lesson_04.exercise_2, lambda texts: ["a"], "not the whole text"),
+    (lesson_04.exercise_2, all_at_the_end, "not all at the end"),
+    (lesson_04.exercise_2, len, "TypeError"),
+    (lesson_04.exercise_3, reads_on, "you read on"),
+    (lesson_04.exercise_3, leaves_the_model_waiting, "pieces.close()"),
+    (lesson_04.exercise_3, closes_too_early, "yours is 'Small '"),
+    (lesson_04.exercise_3, lambda pieces: None, "as text"),
 ]
 
 
@@ -91,6 +141,16 @@ def test_wrong_answers_get_their_own_hint(exercise, answer, hint):
     assert hint in exercise(answer)
 
 
+@pytest.mark.parametrize(
+    ("first", "rate", "hint"),
+    [(0.8, 20.0, None), (0.05, 20, "first of the moments"), (0.8, 5.0, "leave that wait out"),
+     (0.8, 25, "four steps"), (0.8, 3, "divide by the seconds"), ("0.8", 20, "two numbers")],
+)  # fmt: skip
+def test_times(first, rate, hint):
+    answer = lesson_04.exercise_1(first, rate)
+    assert answer is None if hint is None else hint in answer
+
+
 def test_check_prints_one_line(capsys):
     check("1.3", "2.2")
     check("1.3", "2.3")
@@ -101,7 +161,7 @@ def test_check_prints_one_line(capsys):
     assert lines[2] == "Exercise 1.3: not yet. Hint: replace the three dots by your answer."
 
 
-@pytest.mark.parametrize("name", ["9.9", "3.9", "three", 3.9])
+@pytest.mark.parametrize("name", ["14.9", "3.9", "three", 3.9])
 def test_an_unknown_exercise(name):
     with pytest.raises(ValueError, match="There is no exercise"):
         check(name, 1)

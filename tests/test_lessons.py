@@ -16,6 +16,7 @@ TYPED = {"03_basic_chat": "My name is Lin.\nWhat is my name?\n你是谁？\n\nne
 EXPECTED = {
     "01_environment": ["You will set up Python", "It all runs on your own machine."],
     "02_download": ["50 tensors, 2048 tokens, incomplete files: []"],
+    "04_streaming": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n" * 2],
     "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数", "Goodbye."],
 }
 

@@ -97,7 +97,9 @@ def save(model: Qwen2ForCausalLM, tokenizer: Tokenizer, folder: Path, kind: str)
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer.model.save(str(folder))  # vocab.json and merges.txt
     write_json(folder / "tokenizer_config.json", tokenizer_config(tokenizer, kind))
-    write_json(folder / "args.json", {"model_type": "qwen2", "template": "qwen2_5"})
+    # ms-swift takes model_type only with a version, and the chat template only if this says so.
+    swift = {"swift_version": "4.6.0", "model_type": "qwen2", "template": "qwen2_5", "use_chat_template": True}
+    write_json(folder / "args.json", swift)
     what = {
         "base": "It continues text, never stops by itself and knows nothing.",
         "chat": "It answers the course's dialogues word for word and says so when it does not know an answer.",

@@ -1,0 +1,131 @@
+"""Lesson 4 in a real JupyterLab and a real browser: ask in the chat box, see the answer grow, stop it, ask again."""
+
+import os
+import re
+import time
+
+import pytest
+from lab import QUIET, JupyterLab, chromium
+
+from qwen_helpers.tiny import data
+from qwen_helpers.widgets import STOPPED
+
+STORY = next(d[1]["content"] for d in data.dialogues() if d[0]["content"] == "讲一个长故事。")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    if chromium() is None:
+        reason = "The browser test was not run: there is no Chromium here (Debian: sudo apt install chromium)."
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with JupyterLab(tmp_path_factory.mktemp("lab")) as lab, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(60_000)
+        page.goto(lab.url("04_streaming"))
+        page.wait_for_selector(".jp-Notebook h1")
+        open_box(page)
+        yield page
+        browser.close()
+
+
+def open_box(page):
+    """Run the whole lesson, from the menu as a reader would, and scroll to the chat box."""
+    page.click("text=Run >> nth=0")
+    page.click("text=Run All Cells")
+    for _ in range(240):  # JupyterLab draws cells only when they come into view; errors are part of this lesson
+        if page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").count() and entry(page).count():
+            break
+        page.mouse.move(800, 500)
+        page.mouse.wheel(0, 400)
+        time.sleep(0.5)
+    entry(page).scroll_into_view_if_needed()
+    page.wait_for_function("() => document.querySelector('.qwen-assistant') !== null")
+
+
+def entry(page):
+    return page.locator("input[placeholder^='Ask something']")
+
+
+def button(page, name):
+    return page.locator("button.jupyter-button", has_text=re.compile(f"^{name}$"))
+
+
+def answers(page) -> list[str]:
+    return page.locator(".qwen-assistant").all_inner_texts()
+
+
+def ask(page, question):
+    entry(page).fill(question)
+    entry(page).press("Enter")
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def growing(page) -> list[str]:
+    """The lengths that the answer has while it is being written, as the page shows them."""
+    seen = []
+    until(lambda: page.locator(".qwen-live").count())
+    while page.locator(".qwen-live").count():
+        text = page.evaluate("() => document.querySelector('.qwen-live')?.innerText")
+        if text and (not seen or text != seen[-1]):
+            seen.append(text)
+    return seen
+
+
+def test_the_answer_grows_and_ends_as_markdown(page):
+    button(page, "Clear").click()
+    until(lambda: not answers(page))
+    ask(page, "讲一个长故事。")
+    seen = growing(page)
+    lengths = [len(text) for text in seen]
+    assert len(seen) >= 4 and lengths == sorted(lengths), "the answer must be seen growing"
+    assert all(STORY.startswith(text.rstrip("▌")) for text in seen)
+    until(lambda: answers(page) == [STORY])
+    ask(page, "Give me a list of three tips.")
+    until(lambda: page.locator(".qwen-assistant ol li strong").count() == 3)
+    assert "tokens/s" in page.locator(".widget-html", has_text="tokens, first after").first.inner_text()
+
+
+def test_stop_in_the_middle_and_a_second_question(page):
+    button(page, "Clear").click()
+    until(lambda: not answers(page))
+    ask(page, "讲一个长故事。")
+    until(lambda: page.locator(".qwen-live").count())
+    button(page, "Stop").click()
+    until(lambda: page.locator(".widget-html", has_text=STOPPED).count())
+    (half,) = answers(page)
+    assert 0 < len(half) < len(STORY) and STORY.startswith(half)
+    ask(page, "你好吗？")
+    until(lambda: answers(page) == ["我很好，谢谢。模型没有坏心情，只有长长的提示词。"])
+
+
+def test_enter_of_an_input_method_does_not_send(page):
+    button(page, "Clear").click()
+    until(lambda: not answers(page))
+    entry(page).fill("")
+    entry(page).focus()
+    keyboard = page.context.new_cdp_session(page)
+    keyboard.send("Input.imeSetComposition", {"text": "nihao", "selectionStart": 5, "selectionEnd": 5})
+    for kind in ("rawKeyDown", "keyUp"):  # 229: a key that the input method has taken
+        keyboard.send("Input.dispatchKeyEvent", {"type": kind, "key": "Process", "windowsVirtualKeyCode": 229})
+    keyboard.send("Input.insertText", {"text": "你好！"})
+    time.sleep(1)
+    assert entry(page).input_value() == "你好！" and not answers(page), "the Enter that chooses a word must not send"
+    entry(page).press("Enter")
+    until(lambda: "迷你模型" in "".join(answers(page)))
+
+
+def test_an_error_is_one_sentence_in_the_box(page):
+    before = answers(page)
+    ask(page, "word " * 5000)
+    until(lambda: page.locator(".widget-html", has_text="tokens long, but this model takes").count())
+    ask(page, "Hello!")
+    until(lambda: len(answers(page)) == len(before) + 1)

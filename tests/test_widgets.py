@@ -1,0 +1,181 @@
+"""The chat box without a browser: buttons, history, errors, plain text. test_browser.py looks at it in JupyterLab."""
+
+import json
+import threading
+
+import pytest
+
+from qwen_helpers import TINY_CHAT, Chat
+from qwen_helpers.engines import TransformersEngine
+from qwen_helpers.widgets import STOPPED, ChatBox
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return TransformersEngine(TINY_CHAT)
+
+
+@pytest.fixture
+def box(engine):
+    return ChatBox(Chat(engine=engine, do_sample=False))
+
+
+def ask(box, question):
+    box.ask(question)
+    box.thread.join(60)
+    return box.chat.history[-1]["content"] if box.chat.history else None
+
+
+def stop_after(box, pieces):
+    """Let `stream` press the stop button after so many pieces: a click at an exact moment."""
+    stream = box.chat.stream
+
+    def watched(*args, **settings):
+        for number, piece in enumerate(stream(*args, **settings), 1):
+            if number == pieces:
+                box.buttons["Stop"].click()
+            yield piece
+
+    box.chat.stream = watched
+
+
+def shown(box) -> str:
+    return "".join(child.value for child in box.messages.children)
+
+
+def test_title_names_model_engine_and_device(box):
+    assert box.children[0].value == "<b>tiny chat</b> · transformers · cpu"
+
+
+def test_an_answer_as_markdown_with_its_speed(box):
+    ask(box, "Give me a list of three tips.")
+    assert "<strong>Start small</strong>" in shown(box) and "<ol>" in shown(box)
+    assert "tokens, first after" in box.status.value and box.status.value.endswith("tokens/s")
+    assert not box.buttons["Send"].disabled and box.buttons["Stop"].disabled
+
+
+def test_html_in_a_question_or_an_answer_is_shown_and_not_obeyed(box):
+    box.chat.history = [{"role": r, "content": "<script>alert(1)</script>"} for r in ("user", "assistant")]
+    box._draw()
+    assert "<script>" not in shown(box) and shown(box).count("&lt;script&gt;") == 2
+
+
+def test_enter_and_send_do_the_same(box):
+    for press in (
+        lambda: box.entry._handle_custom_msg({"event": "submit"}, []),
+        lambda: box.buttons["Send"].click(),
+    ):
+        box.entry.value = "Hello!"
+        press()
+        assert box.entry.value == ""
+        box.thread.join(60)
+    assert len(box.chat.history) == 4
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_stop_leaves_no_trace_in_the_history(box, pieces):
+    ask(box, "Hello!")
+    before = list(box.chat.history)
+    stop_after(box, pieces)
+    ask(box, "Tell me a long story.")
+    assert box.chat.history == before
+    assert box.status.value == STOPPED and "opacity" in box.messages.children[-1].value
+    del box.chat.stream
+    assert ask(box, "How are you?").startswith("I am fine")
+
+
+def test_retry_takes_the_place_of_the_last_turn(box):
+    ask(box, "My name is Lin.")
+    ask(box, "What is my name?")
+    before = list(box.chat.history)
+    box.buttons["Retry"].click()
+    box.thread.join(60)
+    assert box.chat.history == before
+
+
+def test_retry_after_a_stop_asks_again(box):
+    stop_after(box, 2)
+    ask(box, "Name three colours.")
+    del box.chat.stream
+    box.buttons["Retry"].click()
+    box.thread.join(60)
+    assert [m["content"] for m in box.chat.history] == ["Name three colours.", "Red, green and blue."]
+
+
+def test_clear_and_an_empty_retry(box):
+    ask(box, "Hello!")
+    box.buttons["Clear"].click()
+    assert box.chat.history == [] and not box.messages.children
+    thread = box.thread
+    box.buttons["Retry"].click()
+    assert box.thread is thread, "there is nothing to ask again"
+
+
+def test_settings_reach_the_model(box, engine, monkeypatch):
+    seen = []
+    stream = engine.stream
+    monkeypatch.setattr(engine, "stream", lambda messages, **s: (seen.append((messages, s)), stream(messages, **s))[1])
+    box.system.value, box.length.value = "One word only!", 9
+    assert ask(box, "What is the capital of China?") == "Beijing."
+    box.temperature.value = 0.7
+    ask(box, "Hello!")
+    assert seen[0][0][0] == {"role": "system", "content": "One word only!"}
+    assert seen[0][1]["max_new_tokens"] == 9 and seen[0][1]["do_sample"] is False
+    assert seen[1][1]["do_sample"] is True and seen[1][1]["temperature"] == 0.7
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory\nand a long tail"), MemoryError("none left")])
+def test_an_error_is_one_sentence_and_the_history_whole(box, engine, monkeypatch, error):
+    ask(box, "Hello!")
+    before = list(box.chat.history)
+
+    def broken(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.model, "forward", broken)
+        ask(box, "Tell me a long story.")
+    assert str(error).split("\n")[0] in box.status.value and "tail" not in box.status.value
+    assert box.chat.history == before and not box.buttons["Send"].disabled
+    ask(box, "   ")
+    assert "The prompt is empty" in box.status.value and "ValueError" not in box.status.value
+    assert ask(box, "How are you?").startswith("I am fine")
+
+
+def test_while_an_answer_is_written_a_second_question_waits(box):
+    started = threading.active_count()
+    box.ask("Tell me a long story.")
+    box.entry.value = "Hello!"
+    box.buttons["Send"].click()
+    box.ask("Hello!")
+    box.clear()
+    box.retry()
+    assert threading.active_count() <= started + 1 and box.entry.value == "Hello!"
+    box.thread.join(60)
+    assert [m["content"] for m in box.chat.history[::2]] == ["Tell me a long story."]
+
+
+def test_two_boxes_on_one_model_do_not_mix(engine):
+    boxes = [ChatBox(Chat(engine=engine, do_sample=False)) for _ in range(2)]
+    for names in (["My name is Lin.", "我叫小明。"], ["What is my name?", "我叫什么名字？"]):
+        for box, question in zip(boxes, names, strict=True):
+            box.ask(question)
+        for box in boxes:
+            box.thread.join(60)
+    assert boxes[0].chat.history[-1]["content"].startswith("Your name is Lin.")
+    assert boxes[1].chat.history[-1]["content"].startswith("你叫小明")
+
+
+def test_export_is_training_data(box):
+    box.system.value = "One word only!"
+    ask(box, "Hello!")
+    messages = json.loads(box.export())["messages"]
+    assert messages == [{"role": "system", "content": "One word only!"}, *box.chat.history]
+    assert 'download="chat.jsonl"' in box.download.value
+
+
+def test_plain_text_where_widgets_are_not_drawn(box):
+    assert box._repr_mimebundle_()["text/plain"].startswith("Chat box (tiny chat)")
+    ask(box, "Name three colours.")
+    plain = box._repr_mimebundle_()["text/plain"]
+    assert plain == "user: Name three colours.\nassistant: Red, green and blue."
