@@ -69,8 +69,8 @@ class SwiftEngine:
     def stream(self, messages, **generation) -> Generator[str, None, Finish]:
         """Yield the answer piece by piece, whenever ms-swift has something to show: at a space or a Han character.
 
-        `enable_thinking` goes to the chat template. Returns a Finish. Closing the iterator ends ms-swift's thread at the next token. Raises ValueError for a setting
-        that ms-swift does not have.
+        `enable_thinking` goes to the chat template. Returns a Finish. Closing the iterator ends ms-swift's thread at
+        the next token. Raises ValueError for a setting that ms-swift does not have.
         """
         from swift import InferEngine, InferRequest
 
