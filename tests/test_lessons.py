@@ -17,6 +17,7 @@ EXPECTED = {
     "01_environment": ["You will set up Python", "It all runs on your own machine."],
     "02_download": ["50 tensors, 2048 tokens, incomplete files: []"],
     "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数", "Goodbye."],
+    "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
 }
 
 
