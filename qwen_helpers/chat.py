@@ -3,26 +3,46 @@
 `python -m qwen_helpers.chat "question"` answers once; without a question it talks until an empty line.
 """
 
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from qwen_helpers.models import TINY_CHAT, model_folder
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is known of a finished answer beside its text."""
+
+    finish_reason: str  # "stop": the model ended it; "length": max_new_tokens or the context cut it
+    prompt_tokens: int
+    completion_tokens: int
+    dropped_turns: int  # oldest turns that the model did not see, because they no longer fitted
 
 
 class Chat:
     """A conversation with the model in `model_dir` (default: the one the lessons use).
 
     `history` is a list of messages, always whole turns: a question is added together with its answer, once that is
-    finished. A turn that fails or is stopped leaves no trace.
+    finished. A turn that fails or is stopped leaves no trace. What a thinking model writes between `<think>` and
+    `</think>` is streamed, but does not enter the history. `reply` is the `Reply` to the last finished turn, or None.
+
+    A conversation that outgrows the model's context is sent without its oldest turns, whole turns only. The system
+    prompt is always sent, `history` itself keeps every turn, and `reply.dropped_turns` says how many were left out.
+    Room is kept for `max_new_tokens` of answer, or for a quarter of the context if that is less.
 
     >>> chat = Chat()
     >>> for piece in chat.stream("Hello!"):
     ...     print(piece, end="", flush=True)
     """
 
-    def __init__(self, model_dir=None, system: str | None = None, engine=None, **generation):
+    def __init__(self, model_dir=None, system: str | None = None, engine=None, enable_thinking=None, **generation):
         """`system` replaces the template's default system prompt. `generation` holds `max_new_tokens`, `do_sample` and
         all else that `generate` takes; what is left out comes from the model's `generation_config.json`.
+        `enable_thinking=False` asks Qwen3's template for an answer without thoughts; left out, the template decides.
 
         Raises ModelFolderError, in one sentence, if the folder can't be used.
         """
@@ -32,12 +52,15 @@ class Chat:
             engine = TransformersEngine(model_folder() if model_dir is None else model_dir)
         self.engine = engine
         self.system = system
+        self.template = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         self.generation = {"max_new_tokens": 512, **generation}
         self.history: list[dict[str, str]] = []
+        self.reply: Reply | None = None
 
     def reset(self) -> None:
         """Forget the conversation, keep the model and the system prompt."""
         self.history = []
+        self.reply = None
 
     def ask(self, prompt: str, **generation) -> str:
         """The whole answer at once."""
@@ -46,13 +69,14 @@ class Chat:
     def stream(self, prompt: str, **generation) -> Iterator[str]:
         """Yield the answer in pieces. The turn enters `history` when the last piece has been taken.
 
-        Raises ValueError, at the first piece, if the prompt is empty or does not fit into the model's context.
+        Raises ValueError, at the first piece, if the prompt is empty, does not fit into the model's context even alone,
+        or if `history` holds a role that no chat template knows.
         """
         turn, answer = self._turn(prompt), []
         for piece in self._answer([*self._system(), *self.history, turn], **generation):
             answer.append(piece)
             yield piece
-        self.history = [*self.history, turn, {"role": "assistant", "content": "".join(answer)}]
+        self.history = [*self.history, turn, {"role": "assistant", "content": without_thoughts("".join(answer))}]
 
     def chat(self, query: str, history: list[tuple[str, str]] | None = None, **generation):
         """`(response, history)`, like `model.chat` of 2023: history is a list of (query, response), given and returned.
@@ -64,7 +88,7 @@ class Chat:
         for question, answer in past:
             messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         response = "".join(self._answer([*self._system(), *messages, self._turn(query)], **generation))
-        return response, [*past, (query, response)]
+        return response, [*past, (query, without_thoughts(response))]
 
     def _system(self) -> list[dict[str, str]]:
         return [] if self.system is None else [{"role": "system", "content": self.system}]
@@ -75,15 +99,32 @@ class Chat:
         return {"role": "user", "content": prompt}
 
     def _answer(self, messages, **generation) -> Iterator[str]:
-        settings = {**self.generation, **generation}
-        length, context = self.engine.count(messages), self.engine.context
+        for message in messages:
+            if message["role"] not in ROLES:
+                raise ValueError(
+                    f"The history holds a message with the role {message['role']!r}: it must be one of "
+                    f"{', '.join(ROLES)}, since a chat template leaves out any other without an error."
+                )
+        settings, context = {**self.generation, **generation}, self.engine.context
+        room, dropped = min(settings["max_new_tokens"], context // 4), 0
+        while (length := self.engine.count(messages, **self.template)) + room > context:
+            first = 1 if messages[0]["role"] == "system" else 0
+            turns = [place for place in range(first + 1, len(messages)) if messages[place]["role"] == "user"]
+            if not turns:  # the new prompt is alone
+                break
+            messages, dropped = messages[:first] + messages[turns[0] :], dropped + 1
         if length >= context:
             raise ValueError(
-                f"The prompt with its history is {length} tokens long, but this model takes {context - 1} at most: "
-                "shorten the prompt, or forget earlier turns with chat.reset()."
+                f"The prompt is {length} tokens long, but this model takes {context - 1} at most: shorten the prompt."
             )
         settings["max_new_tokens"] = min(settings["max_new_tokens"], context - length)
-        return self.engine.stream(messages, **settings)
+        finish = yield from self.engine.stream(messages, **self.template, **settings)
+        self.reply = Reply(finish.reason, finish.prompt_tokens, finish.completion_tokens, dropped)
+
+
+def without_thoughts(answer: str) -> str:
+    """The answer without the `<think>...</think>` that it begins with, even if it was cut in mid-thought."""
+    return re.sub(r"^\s*<think>.*?(</think>\s*|$)", "", answer, flags=re.DOTALL)
 
 
 def main(arguments: list[str]) -> None:

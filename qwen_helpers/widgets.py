@@ -123,6 +123,7 @@ class ChatBox(widgets.VBox):
         greedy = self.temperature.value == 0
         settings = {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature.value}
         self.chat.system = self.system.value or None
+        whole = False
         pieces = self.chat.stream(self.question, max_new_tokens=self.length.value, **settings)
         try:
             for piece in pieces:
@@ -133,20 +134,23 @@ class ChatBox(widgets.VBox):
                     self.status.value = self._speed(text, first, now - start)
                 if self.stopping:
                     pieces.close()
+                    self.status.value = STOPPED
                     break
-            note = self._speed(text, first, time.perf_counter() - start) if text else "The model gave no text."
-            self.status.value = STOPPED if self.stopping else note
+            else:
+                whole = True
+                note = self._speed(text, first, time.perf_counter() - start) if text else "The model gave no text."
+                cut = self.chat.reply.finish_reason == "length"
+                self.status.value = note + ("; cut: raise Max tokens to see more" if cut else "")
         except Exception as error:  # shown where the reader looks; the history has only whole turns
             reason = str(error).split("\n")[0]
             reason = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
             self.status.value = f'<span style="color:#b00020">{html.escape(reason)}</span>'
-            self.stopping = True
         finally:
-            if self.stopping:  # shown until the next question, without a place in the history
+            if whole:
+                self._draw()
+            else:  # shown until the next question, without a place in the history
                 answer.value = bubble("assistant", text).value
                 asked.value, answer.value = (f'<div style="opacity:.5">{w.value}</div>' for w in (asked, answer))
-            else:
-                self._draw()
             self._busy(False)
 
     def _speed(self, text: str, first: float, seconds: float) -> str:

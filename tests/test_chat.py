@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.engines import TransformersEngine
+from qwen_helpers.chat import Reply
+from qwen_helpers.engines import Finish, TransformersEngine
 from qwen_helpers.models import ModelFolderError
 from qwen_helpers.tiny import data
 
@@ -98,6 +99,92 @@ def test_prompt_longer_than_the_context(chat):
 def test_the_answer_is_cut_at_the_end_of_the_context(chat, engine, monkeypatch):
     monkeypatch.setattr(engine, "context", engine.count([{"role": "user", "content": "Hello!"}]) + 3)
     assert chat.ask("Hello!") == "Hello! I"
+
+
+def test_reply_says_how_the_answer_ended(chat):
+    assert chat.reply is None
+    chat.ask("Name three colours.")
+    assert chat.reply == Reply("stop", chat.reply.prompt_tokens, chat.reply.completion_tokens, 0)
+    whole = chat.reply.completion_tokens
+    chat.reset()
+    assert chat.reply is None
+    chat.ask("Name three colours.", max_new_tokens=whole)
+    assert chat.reply.finish_reason == "stop", "the stop token is the last one allowed"
+    chat.reset()
+    chat.ask("Name three colours.", max_new_tokens=whole - 1)
+    assert (chat.reply.finish_reason, chat.reply.completion_tokens) == ("length", whole - 1)
+
+
+def test_an_engine_returns_its_finish(engine):
+    messages = [{"role": "user", "content": "Hello!"}]
+    pieces = engine.stream(messages, max_new_tokens=2, do_sample=False)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(pieces)
+    assert end.value.value == Finish("length", engine.count(messages), 2)
+
+
+def test_another_stop_token_counts_too(engine):
+    stop = engine.tokenizer.convert_tokens_to_ids("!")
+    chat = Chat(engine=engine, do_sample=False, eos_token_id=stop)
+    assert chat.ask("Hello!") == "Hello!"
+    assert (chat.reply.finish_reason, chat.reply.completion_tokens) == ("stop", 2)
+
+
+class Recorder:
+    """An engine that counts a token per character, answers `text`, and keeps what it was sent."""
+
+    def __init__(self, context=1000, text="yes"):
+        self.context, self.text, self.sent, self.settings = context, text, [], {}
+
+    def count(self, messages, **template):
+        return sum(len(message["content"]) for message in messages)
+
+    def stream(self, messages, **settings):
+        self.sent, self.settings = [message["content"] for message in messages], settings
+        yield self.text
+        return Finish("stop", self.count(messages), 1)
+
+
+def test_oldest_whole_turns_are_left_out_and_the_system_prompt_stays():
+    engine = Recorder(context=40)  # of which a quarter is kept for the answer
+    chat = Chat(engine=engine, system="sys")
+    for prompt in ("first.....", "second....", "third.....", "fourth...."):
+        chat.ask(prompt)
+    assert engine.sent == ["sys", "third.....", "yes", "fourth...."]
+    assert chat.reply.dropped_turns == 2
+    assert len(chat.history) == 8, "the history keeps what was not sent"
+    chat.ask("x" * 36)
+    assert engine.sent == ["sys", "x" * 36]
+    assert engine.settings["max_new_tokens"] == 1
+    with pytest.raises(ValueError, match="is 40 tokens long"):
+        chat.ask("x" * 37)
+
+
+def test_a_misspelt_role_is_refused(chat):
+    chat.history = [{"role": "User", "content": "My name is Lin."}]
+    with pytest.raises(ValueError, match="role 'User': it must be one of system, user, assistant, tool"):
+        chat.ask("Hello!")
+    assert len(chat.history) == 1
+
+
+@pytest.mark.parametrize("thoughts", ["<think>\nhm\n</think>\n\n", "<think>\n\n</think>\n\n"])
+def test_thoughts_are_shown_but_not_remembered(thoughts):
+    chat = Chat(engine=Recorder(text=thoughts + "Two <think> tags."), enable_thinking=False)
+    assert chat.ask("Hello!") == thoughts + "Two <think> tags."
+    assert chat.history[1]["content"] == "Two <think> tags."
+    assert chat.engine.settings["enable_thinking"] is False
+    chat.engine.text = "<think>\ncut in the mid"
+    chat.ask("Hello!")
+    assert chat.history[3]["content"] == ""
+
+
+def test_a_prompt_is_encoded_once(chat, engine, monkeypatch):
+    template, calls = engine.tokenizer.apply_chat_template, []
+    monkeypatch.setattr(engine.tokenizer, "apply_chat_template", lambda *a, **k: calls.append(1) or template(*a, **k))
+    chat.ask("Good night!")
+    chat.ask("Good night!")
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("pieces", [1, 5])

@@ -5,7 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from qwen_helpers import check
-from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04
+from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
 
 
 def turn(question, history, answer):
@@ -70,6 +70,10 @@ def closes_too_early(pieces):
     return text
 
 
+def finish_reason(tokens, stops):
+    return "stop" if tokens[-1] in (stops if isinstance(stops, list) else [stops]) else "length"
+
+
 DEVICES = {
     "laptop without NVIDIA card, Windows": "cpu",
     "MacBook with an M3": "mps",
@@ -88,6 +92,8 @@ RIGHT = [
     (lesson_03.exercise_3, turn),
     (lesson_04.exercise_2, hold_back),
     (lesson_04.exercise_3, first_sentence),
+    (lesson_05.exercise_1, finish_reason),
+    (lesson_05.exercise_2, 3),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -128,6 +134,15 @@ WRONG = [
     (lesson_04.exercise_3, leaves_the_model_waiting, "pieces.close()"),
     (lesson_04.exercise_3, closes_too_early, "yours is 'Small '"),
     (lesson_04.exercise_3, lambda pieces: None, "as text"),
+    (lesson_05.exercise_1, lambda tokens, stops: "length", "one of the stop tokens"),
+    (lesson_05.exercise_1, lambda tokens, stops: "stop" if tokens[-1] == stops[0] else "length", "second stop token"),
+    (lesson_05.exercise_1, lambda tokens, stops: "stop", "no stop token"),
+    (lesson_05.exercise_1, lambda tokens, stops: "stop" if {*tokens} & {*stops} else "length", "only the last"),
+    (lesson_05.exercise_1, lambda tokens, stops: "stop" if tokens[-1] in stops else "length", "TypeError"),
+    (lesson_05.exercise_1, "stop", "TypeError"),
+    (lesson_05.exercise_2, 2, "crosses the line"),
+    (lesson_05.exercise_2, 5, "all of them"),
+    (lesson_05.exercise_2, "three", "add the probabilities"),
 ]
 
 

@@ -54,6 +54,12 @@ def test_an_answer_as_markdown_with_its_speed(box):
     assert not box.buttons["Send"].disabled and box.buttons["Stop"].disabled
 
 
+def test_an_answer_that_was_cut_says_so(box):
+    box.length.value = 9
+    assert ask(box, "Hello!") == "Hello! I am the tiny model of"
+    assert "cut: raise Max tokens" in box.status.value
+
+
 def test_html_in_a_question_or_an_answer_is_shown_and_not_obeyed(box):
     box.chat.history = [{"role": r, "content": "<script>alert(1)</script>"} for r in ("user", "assistant")]
     box._draw()
