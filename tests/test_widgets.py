@@ -56,7 +56,7 @@ def test_an_answer_as_markdown_with_its_speed(box):
 
 def test_an_answer_that_was_cut_says_so(box):
     box.length.value = 9
-    assert ask(box, "Hello!") == "Hello! I am the tiny model of"
+    assert ask(box, "Hello!") == "Hello! I am the tiny model of this"
     assert "cut: raise Max tokens" in box.status.value
 
 
