@@ -15,9 +15,17 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 QUIET += ["--disable-sync", "--no-first-run", "--disable-quic"]
 
 
+PLACES = [  # where installers put Chrome and Edge on macOS and Windows, which is not on PATH
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
+]
+
+
 def chromium() -> str | None:
-    """Chromium's or Chrome's path, None if there is neither."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """The path of Chromium, Chrome or Edge, None if there is none."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    return next((path for path in found + PLACES if path and Path(path).exists()), None)
 
 
 class JupyterLab:

@@ -94,6 +94,7 @@ RIGHT = [
     (lesson_04.exercise_3, first_sentence),
     (lesson_05.exercise_1, finish_reason),
     (lesson_05.exercise_2, 3),
+    (lesson_05.exercise_3, 2.56),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -143,6 +144,10 @@ WRONG = [
     (lesson_05.exercise_2, 2, "crosses the line"),
     (lesson_05.exercise_2, 5, "all of them"),
     (lesson_05.exercise_2, "three", "add the probabilities"),
+    (lesson_05.exercise_3, "2.56", "a number of seconds"),
+    (lesson_05.exercise_3, 0.005, "multiply it by 512"),
+    (lesson_05.exercise_3, 0.64, "four times as many"),
+    (lesson_05.exercise_3, 512, "divide 0.64 s"),
 ]
 
 

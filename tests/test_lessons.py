@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from lessons import LESSONS, NAMES, printed, read, run, tagged, tags
 
-from qwen_helpers import TINY_CHAT
+from qwen_helpers import TINY_BASE, TINY_CHAT
 
 # What the recipes that read the keyboard are typed, and what must come back.
 TYPED = {"03_basic_chat": "My name is Lin.\nWhat is my name?\n你是谁？\n\nnever read\n"}
@@ -25,7 +25,8 @@ EXPECTED = {
 def recipe(path, tmp_path) -> str:
     (cell,) = tagged(read(path), "recipe")
     model_dir = tmp_path / "Qwen2.5-0.5B-Instruct" if path.stem == "02_download" else TINY_CHAT
-    return re.sub(r"^model_dir = .*", lambda _: f"model_dir = {str(model_dir)!r}", cell.source)
+    source = re.sub(r"^model_dir = .*", lambda _: f"model_dir = {str(model_dir)!r}", cell.source)
+    return re.sub(r"^base_dir = .*", lambda _: f"base_dir = {str(TINY_BASE)!r}", source, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=NAMES)

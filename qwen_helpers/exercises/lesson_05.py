@@ -29,3 +29,15 @@ def exercise_2(answer):
     if answer == 5:
         return "that is all of them; stop adding as soon as the sum reaches 0.8."
     return "add the probabilities from the largest down until the sum reaches 0.8, and count them."
+
+
+def exercise_3(seconds):
+    if not isinstance(seconds, (int, float)):
+        return "give a number of seconds."
+    if abs(seconds - 2.56) < 0.01:
+        return None
+    if abs(seconds - 0.005) < 0.0001:
+        return "that is the time per token; multiply it by 512."
+    if abs(seconds - 0.64) < 0.01:
+        return "512 tokens are four times as many, and each takes a step of its own."
+    return "divide 0.64 s by 128 tokens, then multiply by 512."
