@@ -26,7 +26,8 @@ def overhead(model_dir=None, tokens: int = 192, rounds: int = 15) -> dict:
     length = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
     chat = Chat(model_folder() if model_dir is None else model_dir, **length)
     model = chat.engine.model
-    inputs = chat.engine.encode([{"role": "user", "content": PROMPT}]).to(model.device)
+    encoded = chat.engine.encode([{"role": "user", "content": PROMPT}])
+    inputs = {name: tensor.to(model.device) for name, tensor in encoded.items()}
 
     def bare() -> float:
         start = time.perf_counter()

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PATHS = [
     (re.compile(r"/\S*?/site-packages/"), ".venv/site-packages/"),
+    (re.compile(r"/\S*?/lib/(python3\.\d+)/"), r"\1/"),
     (re.compile(r"/\S*?/qwen-practice-\w+"), "practice"),
     (re.compile(re.escape(str(ROOT)) + "/?"), ""),
     (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "this cell"),
