@@ -17,6 +17,7 @@ from qwen_helpers.models import TINY_CHAT
 
 COLOURS = {"user": "#d3e8fd", "assistant": "#f4f4f4"}  # as in the X-ray of lesson 3
 markdown = mistune.create_markdown(escape=True, plugins=["table"])  # escape: HTML in an answer is shown, not obeyed
+FULL = {"description_width": "initial"}  # or "Temperature" would be cut
 STOPPED = "Stopped: this turn is not in the history."
 
 
@@ -52,10 +53,14 @@ class ChatBox(widgets.VBox):
         warm = given.get("do_sample", config.do_sample)
         temperature = given.get("temperature", config.temperature or 1.0) if warm else 0.0
         self.temperature = widgets.FloatSlider(
-            description="Temperature:", value=temperature, max=2.0, step=0.1, readout_format=".1f"
+            description="Temperature:", value=temperature, max=2.0, step=0.1, readout_format=".1f", style=FULL
         )
         self.length = widgets.IntSlider(
-            description="Max tokens:", value=given["max_new_tokens"], min=8, max=max(2048, given["max_new_tokens"])
+            description="Max tokens:",
+            value=given["max_new_tokens"],
+            min=8,
+            max=max(2048, given["max_new_tokens"]),
+            style=FULL,
         )
         self._busy(False)
         self._draw()

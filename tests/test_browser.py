@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from itertools import count
 
 import pytest
 from lab import QUIET, JupyterLab, chromium
@@ -35,12 +36,14 @@ def open_box(page):
     """Run the whole lesson, from the menu as a reader would, and scroll to the chat box."""
     page.click("text=Run >> nth=0")
     page.click("text=Run All Cells")
-    for _ in range(240):  # JupyterLab draws cells only when they come into view; errors are part of this lesson
+    end = time.monotonic() + 240
+    for step in count():  # JupyterLab draws cells only when they come into view: down the lesson, up again, and so on
         if page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").count() and entry(page).count():
             break
+        assert time.monotonic() < end, "the lesson has run for four minutes and shows no chat box"
         page.mouse.move(800, 500)
-        page.mouse.wheel(0, 400)
-        time.sleep(0.5)
+        page.mouse.wheel(0, 400 if step // 100 % 2 == 0 else -400)
+        time.sleep(0.25)
     entry(page).scroll_into_view_if_needed()
     page.wait_for_function("() => document.querySelector('.qwen-assistant') !== null")
 
