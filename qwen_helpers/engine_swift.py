@@ -5,8 +5,10 @@ with it, so that the reader waits for ever; its streamed text loses spaces after
 code. `Turn` mends these three; all else is ms-swift's.
 """
 
+import atexit
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Generator
 
@@ -57,6 +59,8 @@ class SwiftEngine:
 
         template.generate = with_turn
         self.context = self.engine.max_model_len
+        # ms-swift's worker may still be inside PyTorch when Python ends, which aborts the program: let it come to rest.
+        atexit.register(time.sleep, 0.3)
 
     def encode(self, messages, **template) -> list[int]:
         """The prompt as the model reads it. ms-swift makes the same, but refuses to count one that is too long."""
