@@ -1,5 +1,7 @@
 """A real JupyterLab on a copy of the lessons, and the browser that opens it."""
 
+import json
+import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 QUIET += ["--disable-sync", "--no-first-run", "--disable-quic"]
 
+# JupyterLab draws a cell only when it comes into view; a test looks for what is anywhere in the lesson.
+WHOLE = {"windowingMode": "none"}
 
 PLACES = [  # where installers put Chrome and Edge on macOS and Windows, which is not on PATH
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -46,8 +50,12 @@ class JupyterLab:
             self.port = server.getsockname()[1]
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--IdentityProvider.token="]
         command += [f"--ServerApp.root_dir={self.folder}", f"--ServerApp.port={self.port}"]
+        file = self.folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(WHOLE), encoding="utf-8")
+        env = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings")}
         self.log = (self.folder / "lab.log").open("w")
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(command, cwd=self.folder, env=env, stdout=self.log, stderr=subprocess.STDOUT)
         for _ in range(120):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api", timeout=5).close()

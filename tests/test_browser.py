@@ -3,7 +3,6 @@
 import os
 import re
 import time
-from itertools import count
 
 import pytest
 from lab import QUIET, JupyterLab, chromium
@@ -36,16 +35,22 @@ def open_box(page):
     """Run the whole lesson, from the menu as a reader would, and scroll to the chat box."""
     page.click("text=Run >> nth=0")
     page.click("text=Run All Cells")
-    end = time.monotonic() + 240
-    for step in count():  # JupyterLab draws cells only when they come into view: down the lesson, up again, and so on
-        if page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").count() and entry(page).count():
-            break
-        assert time.monotonic() < end, "the lesson has run for four minutes and shows no chat box"
-        page.mouse.move(800, 500)
-        page.mouse.wheel(0, 400 if step // 100 % 2 == 0 else -400)
+    end = time.monotonic() + 300
+    while not (page.locator("[data-status=idle]").count() and entry(page).count()):
+        assert time.monotonic() < end, f"the lesson has run for five minutes and shows no chat box: {state(page)}"
         time.sleep(0.25)
     entry(page).scroll_into_view_if_needed()
     page.wait_for_function("() => document.querySelector('.qwen-assistant') !== null")
+
+
+def state(page) -> str:
+    """What a person would look at: the kernel's state, the last cell that ran, errors and dialogues on the page."""
+    numbers = page.locator(".jp-InputPrompt").all_inner_texts()
+    errors = page.locator(
+        "[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText .ansi-red-fg, .jp-Dialog"
+    )
+    status = page.locator(".jp-Notebook-ExecutionIndicator").first.get_attribute("data-status")
+    return f"kernel {status}; cells {' '.join(numbers)}; errors {errors.all_inner_texts()[-5:]}"
 
 
 def entry(page):
