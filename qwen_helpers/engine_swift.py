@@ -27,8 +27,8 @@ class SwiftEngine:
 
     name = "ms-swift"
 
-    def __init__(self, model_dir, device=None):
-        """Load the model in `model_dir`, a folder or the id of a downloaded model, in the precision of its files.
+    def __init__(self, model_dir, dtype="auto", device=None):
+        """Load the model in `model_dir`, a folder or the id of a downloaded model; as in TransformersEngine.
 
         Sets LOG_LEVEL=ERROR if that variable is not set, or ms-swift prints some 15 lines (lesson 4 reads them).
         Raises ModelFolderError if something is missing in the folder.
@@ -36,6 +36,7 @@ class SwiftEngine:
         self.model_dir = check_folder(find_folder(model_dir))
         os.environ.setdefault("LOG_LEVEL", "ERROR")
         import swift
+        import torch
         from transformers import AutoConfig, AutoTokenizer
         from transformers.utils import logging
 
@@ -44,8 +45,11 @@ class SwiftEngine:
         logging.set_verbosity_error()  # ms-swift itself uses a name that transformers 5 complains of, torch_dtype
         logging.disable_progress_bar()
         try:
+            precision = None if dtype == "auto" else getattr(torch, str(dtype).removeprefix("torch."))
             family = AutoConfig.from_pretrained(self.model_dir, local_files_only=True).model_type
-            model, processor = swift.get_model_processor(str(self.model_dir), model_type=family, device_map=device)
+            model, processor = swift.get_model_processor(
+                str(self.model_dir), model_type=family, torch_dtype=precision, device_map=device
+            )
         finally:
             logging.set_verbosity(level)
         self.tokenizer, self.model = processor, model

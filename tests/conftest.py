@@ -33,8 +33,11 @@ CHATML = (
 )
 
 
-def save_random_model(folder, family, shard_size="50GB"):
-    """Save a random-weight "qwen2" or "qwen3" with a BPE tokenizer trained on the spot; the same bytes each time."""
+def save_random_model(folder, family, shard_size="50GB", **changes):
+    """Save a random-weight "qwen2" or "qwen3" with a BPE tokenizer trained on the spot; the same bytes each time.
+
+    `changes` go into the configuration.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
@@ -55,7 +58,7 @@ def save_random_model(folder, family, shard_size="50GB"):
         vocab_size=1200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=64, max_position_embeddings=512, tie_word_embeddings=True,
         eos_token_id=2, bos_token_id=0, pad_token_id=0,
-        **({"head_dim": 16} if family == "qwen3" else {}),
+        **({"head_dim": 16} if family == "qwen3" else {}), **changes,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -86,6 +89,21 @@ def sharded_folder(tmp_path_factory):
     return save_random_model(tmp_path_factory.mktemp("random") / "sharded", "qwen2", shard_size="80KB")
 
 
+ROTATED = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}  # as in Qwen2.5; 10000 is the default
+
+
+@pytest.fixture(scope="session")
+def rotated_folder(tmp_path_factory):
+    """A Qwen2 folder as transformers 5 saves it, with Qwen2.5's rotary base."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "rotated", "qwen2", **ROTATED)
+
+
+@pytest.fixture(scope="session")
+def rotated_sharded_folder(tmp_path_factory):
+    """The same in several files."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "both", "qwen2", shard_size="80KB", **ROTATED)
+
+
 @pytest.fixture
 def model_copy(qwen2_folder, tmp_path):
     """A copy of `qwen2_folder` that a test may damage."""
@@ -103,7 +121,7 @@ def alone(tmp_path, monkeypatch):
     """An empty current folder, repository root, home and ModelScope cache, and no QWEN_MODEL. Returns the folder."""
     here = tmp_path / "here"
     (here / "home").mkdir(parents=True)
-    for name in ("folders", "models", "doctor"):
+    for name in ("folders", "models", "doctor", "paddle_folder"):
         module = importlib.import_module(f"qwen_helpers.{name}")  # qwen_helpers.doctor itself is a function
         monkeypatch.setattr(module, "course_root", lambda: here / "repository")
     (here / "repository").mkdir()

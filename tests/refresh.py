@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+from lessons import KERNEL, KERNELS, ROOT
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).resolve().parent.parent
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PATHS = [
     (re.compile(r"/\S*?/site-packages/"), ".venv/site-packages/"),
     (re.compile(r"/\S*?/lib/(python3\.\d+)/"), r"\1/"),
@@ -62,9 +61,9 @@ def merge_streams(outputs: list[dict]) -> list[dict]:
     return merged
 
 
-def normalise(notebook) -> None:
+def normalise(notebook, name: str) -> None:
     """Keep sources, tags, folded solutions and outputs; drop the rest."""
-    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    notebook.metadata = {"kernelspec": KERNELS.get(name, KERNEL), "language_info": {"name": "python"}}
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03}"
         kept = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
@@ -82,7 +81,7 @@ def refresh(path: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     NotebookClient(notebook, timeout=300, record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
-    normalise(notebook)
+    normalise(notebook, path.stem)
     nbformat.write(notebook, path)
 
 
