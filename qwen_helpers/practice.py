@@ -8,6 +8,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
 from qwen_helpers.fetch import endpoint_in_use, site_answers
@@ -43,3 +44,19 @@ def throw_away(folder: Path, back: Path) -> None:
     """Delete the practice folder when the kernel ends; Windows wants it left first."""
     os.chdir(back)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def empty_wheel(folder, name: str, version: str, requires: list[str]) -> None:
+    """Write a wheel (a package as pip installs it) with nothing in it but its requirements, to try pip's resolver on.
+
+    Format: the Python packaging guide's "Binary distribution format".
+    """
+    about = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {requirement}" for requirement in requires)]
+    files = {
+        "METADATA": "\n".join(["Metadata-Version: 2.1", *about, ""]),
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: course\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    with zipfile.ZipFile(Path(folder) / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for file, text in files.items():
+            wheel.writestr(f"{name}-{version}.dist-info/{file}", text)

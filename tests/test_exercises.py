@@ -5,7 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from qwen_helpers import check
-from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
+from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
 
 
 def turn(question, history, answer):
@@ -74,6 +74,22 @@ def finish_reason(tokens, stops):
     return "stop" if tokens[-1] in (stops if isinstance(stops, list) else [stops]) else "length"
 
 
+def first_difference(one, other):
+    if one == other:
+        return None
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def repair(config):
+    return {**config, "rope_theta": config["rope_parameters"]["rope_theta"]}
+
+
+def repair_in_place(config):
+    config["rope_theta"] = config["rope_parameters"]["rope_theta"]
+    return config
+
+
 DEVICES = {
     "laptop without NVIDIA card, Windows": "cpu",
     "MacBook with an M3": "mps",
@@ -95,6 +111,9 @@ RIGHT = [
     (lesson_05.exercise_1, finish_reason),
     (lesson_05.exercise_2, 3),
     (lesson_05.exercise_3, 2.56),
+    (lesson_06.exercise_1, lesson_06.GREETING),
+    (lesson_06.exercise_2, first_difference),
+    (lesson_06.exercise_3, repair),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -148,6 +167,23 @@ WRONG = [
     (lesson_05.exercise_3, 0.005, "multiply it by 512"),
     (lesson_05.exercise_3, 0.64, "four times as many"),
     (lesson_05.exercise_3, 512, "divide 0.64 s"),
+    (lesson_06.exercise_1, [lesson_06.GREETING], "take its first element"),
+    (lesson_06.exercise_1, 23.8, "must be a string"),
+    (lesson_06.exercise_1, lesson_06.GREETING + "<|im_end|>", "skip_special_tokens=True"),
+    (lesson_06.exercise_1, "ask for a long story.", "nothing to cut off"),
+    (lesson_06.exercise_1, "", "not the whole answer"),
+    (lesson_06.exercise_1, "Hello!", "not the whole answer"),
+    (lesson_06.exercise_2, lambda one, other: one == other, "the answer is None"),
+    (lesson_06.exercise_2, lambda one, other: 1, "the answer is None"),
+    (lesson_06.exercise_2, lambda one, other: None if one == other else 1, "the answer is 0"),
+    (lesson_06.exercise_2, lambda one, other: next(n for n in range(3) if one[n] != other[n]), "StopIteration"),
+    (lesson_06.exercise_2, len, "TypeError"),
+    (lesson_06.exercise_3, lambda config: config, "not inside rope_parameters"),
+    (lesson_06.exercise_3, lambda config: {"rope_theta": 500000.0}, "take nothing away"),
+    (lesson_06.exercise_3, lambda config: {**config, "rope_theta": 1e6}, "not every model"),
+    (lesson_06.exercise_3, repair_in_place, "return a new one"),
+    (lesson_06.exercise_3, lambda config: None, "return a dictionary"),
+    (lesson_06.exercise_3, lambda config: config["theta"], "KeyError"),
 ]
 
 

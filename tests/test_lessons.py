@@ -7,7 +7,7 @@ import sys
 
 import nbformat
 import pytest
-from lessons import LESSONS, NAMES, printed, read, run, tagged, tags
+from lessons import LESSONS, NAMES, printed, python_of, read, run, tagged, tags
 
 from qwen_helpers import TINY_BASE, TINY_CHAT
 
@@ -18,6 +18,7 @@ EXPECTED = {
     "02_download": ["50 tensors, 2048 tokens, incomplete files: []"],
     "04_streaming": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n" * 2],
     "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数", "Goodbye."],
+    "06_paddlenlp": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n"],
     "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
 }
 
@@ -40,8 +41,8 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
     )
     script.write_text(guard + recipe(path, tmp_path), encoding="utf-8")
     result = subprocess.run(
-        [sys.executable, "-I", "-X", "utf8", script], input=TYPED.get(path.stem, ""), cwd=tmp_path, capture_output=True,
-        encoding="utf-8", timeout=120,
+        [python_of(path.stem), "-I", "-X", "utf8", script], input=TYPED.get(path.stem, ""), cwd=tmp_path,
+        capture_output=True, encoding="utf-8", timeout=120,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     for text in EXPECTED[path.stem]:
@@ -54,6 +55,7 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
 @pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 def test_solutions_pass_and_blanks_do_not(path):
     """The stored outputs show it for the tiny model; here the cells run again, alone with what they need."""
+    python_of(path.stem)
     notebook = read(path)
     exercises, solutions = tagged(notebook, "exercise"), tagged(notebook, "solution")
     for blank, solution in zip(exercises, solutions, strict=True):
@@ -74,11 +76,22 @@ def test_solutions_pass_and_blanks_do_not(path):
 @pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
     """From the first cell to the last; only the errors that the lesson provokes may occur, and they must."""
+    python_of(path.stem)
     monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
     notebook = run(copy.deepcopy(read(path)), path)
     for cell in notebook.cells:
         if "raises-exception" in tags(cell):
             assert any(output["output_type"] == "error" for output in cell.outputs), cell.source
+
+
+def test_lesson_6_runs_with_a_random_qwen2(monkeypatch, rotated_folder):
+    """PaddleNLP knows no Qwen3, so the test above has lesson 6 take the tiny model."""
+    python_of("06_paddlenlp")
+    monkeypatch.setenv("QWEN_MODEL", str(rotated_folder))
+    path = next(path for path in LESSONS if path.stem == "06_paddlenlp")
+    notebook = run(copy.deepcopy(read(path)), path)
+    text = "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
+    assert "paddlenlp   prompt: True  answer: True" in text and "equal to the dynamic graph's: True" in text
 
 
 def test_a_wrong_output_in_a_lesson_is_noticed(tmp_path):
