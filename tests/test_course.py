@@ -396,6 +396,8 @@ def test_the_paddle_environment_has_the_python_and_the_stamp_of_its_own(course, 
     assert packages[packages.index("-c") + 1] == "constraints-paddle.txt"
     # inside .venv, never in the user's home
     assert kernel[kernel.index("--prefix") + 1] == str(course.MAIN.folder) and "--user" not in kernel
+    # a lesson's !pip is that of .venv-paddle
+    assert kernel[kernel.index("VIRTUAL_ENV") + 1] == str(course.PADDLE.folder)
     stamp = course.PADDLE.read_stamp()
     assert stamp["extras"] == ["paddle"] and stamp["python"] == course.MAIN.read_stamp()["python"]
     assert course.MAIN.read_stamp()["extras"] == ["chat", "lab,test"]
