@@ -1,10 +1,12 @@
-"""course.py: which Python it takes, when .venv is made anew, what it says when something fails, and real runs of it.
+"""course.py: which Python it takes, when .venv and .venv-paddle are made anew, what it says when something fails.
 
 Most tests load a copy of course.py in an empty folder and replace the programs that it would start. The real runs at
-the end use this checkout's own .venv, or a copy of the checkout with a pip that only pretends. None needs a network.
+the end use this checkout's own environments, or a copy of the checkout with a pip that only pretends. None needs a
+network.
 """
 
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -17,7 +19,9 @@ import urllib.request
 from collections import namedtuple
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import course as this_course
 
@@ -29,7 +33,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and file locks of th
 def load(folder):
     """course.py as a module of its own that believes to live in FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("course.py", "pyproject.toml", "constraints.txt"):
+    for name in ("course.py", "pyproject.toml", "constraints.txt", "constraints-paddle.txt"):
         shutil.copy(ROOT / name, folder)
     spec = importlib.util.spec_from_file_location("course_in_" + folder.name, folder / "course.py")
     module = importlib.util.module_from_spec(spec)
@@ -45,7 +49,9 @@ class Programs:
 
     def word(self, command):
         if "venv" in command:
-            return "venv"
+            return Path(command[-1]).name.removeprefix(".")
+        if "ipykernel" in command:
+            return "kernel"
         if "--torch-backend" in command:
             return "uv for " + command[-1]
         return command[-1].removeprefix(".")
@@ -56,8 +62,12 @@ class Programs:
         answer = self.answers.get(word, self.answers.get(len(self.started), (0, [])))
         if isinstance(answer, BaseException):
             raise answer
-        if word == "venv" and not answer[0]:
-            (self.course.VENV / "pyvenv.cfg").write_text("home = somewhere")
+        if "venv" in command and not answer[0]:
+            (Path(command[-1]) / "pyvenv.cfg").write_text("home = somewhere")
+        if word == "kernel" and not answer[0]:
+            folder = Path(command[command.index("--prefix") + 1]) / "share/jupyter/kernels/qwen-paddle"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "kernel.json").write_text(json.dumps({"argv": command[:1]}))
         return answer
 
 
@@ -110,7 +120,7 @@ def test_the_running_python_is_taken_if_it_suits(course, monkeypatch):
 def test_an_old_or_new_python_is_replaced_by_one_that_suits(course, monkeypatch, running, capsys):
     pythons(course, monkeypatch, running=(running, True), python3_11=((3, 11), True), python3_10=((3, 10), True))
     assert course.find_python() == (["python3.11"], (3, 11))
-    course.make_venv("", cpu=False)
+    course.make_main("", cpu=False)
     assert "using python3.11" in capsys.readouterr().out
     assert course.programs.started == ["venv"]
 
@@ -181,16 +191,16 @@ def test_a_real_old_python_gets_a_sentence(python, tmp_path):
 
 
 def test_where_the_environment_keeps_its_python(course, monkeypatch):
-    assert course.venv_python().replace("\\", "/").endswith(".venv/bin/python")
+    assert course.MAIN.python().replace("\\", "/").endswith(".venv/bin/python")
     monkeypatch.setattr(course, "WINDOWS", True)
-    assert course.venv_python().replace("\\", "/").endswith(".venv/Scripts/python.exe")
+    assert course.MAIN.python().replace("\\", "/").endswith(".venv/Scripts/python.exe")
 
 
 def test_programs_run_as_if_the_environment_were_active(course, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setenv("PYTHONHOME", "elsewhere")
     env = course.child_env(ONE="1")
-    assert env["PATH"].split(os.pathsep)[0] == str(course.VENV / "bin") and env["ONE"] == "1"
+    assert env["PATH"].split(os.pathsep)[0] == str(course.MAIN.folder / "bin") and env["ONE"] == "1"
     assert not {"PYTHONPATH", "PYTHONHOME"} & set(env)
     monkeypatch.setattr(course, "WINDOWS", True)
     assert course.child_env()["PYTHONUTF8"] == "1"
@@ -212,17 +222,19 @@ def test_which_build_of_pytorch(course, monkeypatch, linux, nvidia, arguments, c
     started = set_up(course, *arguments)
     torch = [word for word in started if word.startswith("torch==")]
     assert torch == (["torch==2.13.0+cpu"] if cpu_build else [])
-    assert course.complete("--cpu" in arguments)
+    assert course.MAIN.complete("--cpu" in arguments)
 
 
-EVERYTHING = ["venv", "pip", "torch==2.13.0+cpu", "[chat]", "pip", "[lab,test]"]
+MAIN_STEPS = ["venv", "pip", "torch==2.13.0+cpu", "[chat]", "pip", "[lab,test]"]
+PADDLE_STEPS = ["venv-paddle", "pip", "[paddle]", "kernel"]
+EVERYTHING = MAIN_STEPS + PADDLE_STEPS
 NO_SUCH_WHEEL = (1, ["ERROR: No matching distribution found for torch==2.13.0+cpu"])
 
 
 def test_uv_gets_the_cpu_build_where_pip_finds_none(course):
     course.programs.answers = {"torch==2.13.0+cpu": NO_SUCH_WHEEL}
     assert set_up(course) == EVERYTHING[:3] + ["uv", "uv for torch==2.13.0"] + EVERYTHING[3:]
-    assert course.read_stamp()["cpu_build"] is True
+    assert course.MAIN.read_stamp()["cpu_build"] is True
 
 
 def uv_fails(course, monkeypatch):
@@ -232,10 +244,10 @@ def uv_fails(course, monkeypatch):
 
 def test_without_any_cpu_build_the_default_one_is_taken(course, monkeypatch, capsys):
     uv_fails(course, monkeypatch)
-    assert set_up(course)[-3:] == ["[chat]", "pip", "[lab,test]"]
+    assert set_up(course, "--no-paddle")[-3:] == ["[chat]", "pip", "[lab,test]"]
     assert "installing the default build" in capsys.readouterr().out
-    assert course.read_stamp()["cpu_build"] is False
-    assert set_up(course) == []
+    assert course.MAIN.read_stamp()["cpu_build"] is False
+    assert set_up(course, "--no-paddle") == []
 
 
 def test_with_cpu_asked_for_it_stops_instead(course, monkeypatch):
@@ -257,7 +269,7 @@ def test_an_nvidia_card_is_mentioned_where_the_build_does_not_use_it(course, mon
     assert "delete .venv and run again" in capsys.readouterr().out
     monkeypatch.setattr(course, "LINUX", False)
     monkeypatch.setattr(course, "WINDOWS", True)
-    course.remove_venv()
+    course.MAIN.remove()
     set_up(course)
     assert "Lesson 1 shows how to get the build for your NVIDIA card" in capsys.readouterr().out
 
@@ -268,7 +280,7 @@ def test_an_nvidia_card_is_mentioned_where_the_build_does_not_use_it(course, mon
 def test_the_first_time_installs_and_the_second_nothing(course):
     assert set_up(course) == EVERYTHING
     assert set_up(course) == []
-    settings = json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text())
+    settings = json.loads((course.MAIN.folder / "share/jupyter/lab/settings/overrides.json").read_text())
     assert settings == {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 
 
@@ -282,21 +294,25 @@ def test_a_stop_at_any_point_leaves_nothing_that_passes_for_done(course, when, c
     course.programs.answers = {when: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         set_up(course)
-    assert not course.complete()
+    paddle = when > len(MAIN_STEPS)
+    assert course.MAIN.complete() == paddle and not course.has_kernel()
     course.programs.answers = {}
-    assert set_up(course) == EVERYTHING
-    assert "an earlier set-up was stopped half-way" in capsys.readouterr().out
-    assert course.complete() and not course.OLD_VENV.exists()
+    capsys.readouterr()
+    rest = PADDLE_STEPS if paddle else EVERYTHING
+    assert set_up(course) == (["kernel"] if when == len(EVERYTHING) else rest)
+    assert ("an earlier set-up was stopped half-way" in capsys.readouterr().out) == (when < len(EVERYTHING))
+    assert course.MAIN.complete() and course.PADDLE.complete() and course.has_kernel()
+    assert not course.MAIN.old.exists() and not course.PADDLE.old.exists() and set_up(course) == []
 
 
-@pytest.mark.parametrize("when", range(2, len(EVERYTHING) + 1))
+@pytest.mark.parametrize("when", range(2, len(MAIN_STEPS) + 1))
 def test_after_a_failure_of_pip_it_goes_on_from_there(course, when):
     course.programs.answers = {when: (1, ["ERROR: something"])}
     sentence(set_up, course)
-    assert not course.complete()
+    assert not course.MAIN.complete()
     course.programs.answers = {}
     assert set_up(course) == (EVERYTHING[1:] if when < 5 else EVERYTHING[4:])
-    assert course.complete()
+    assert course.MAIN.complete()
 
 
 def test_a_venv_that_could_not_be_made_is_made_anew(course):
@@ -306,21 +322,28 @@ def test_a_venv_that_could_not_be_made_is_made_anew(course):
     assert set_up(course) == EVERYTHING
 
 
-@pytest.mark.parametrize("file", ["pyproject.toml", "constraints.txt"])
-def test_new_pins_are_installed_into_the_same_venv(course, file):
+@pytest.mark.parametrize(
+    "file, steps",
+    [
+        ("pyproject.toml", MAIN_STEPS[1:] + PADDLE_STEPS[1:]),
+        ("constraints.txt", MAIN_STEPS[1:]),
+        ("constraints-paddle.txt", PADDLE_STEPS[1:]),
+    ],
+)
+def test_new_pins_are_installed_into_the_same_environment(course, file, steps):
     set_up(course)
     with open(course.ROOT / file, "a") as out:
         out.write("# changed\n")
-    assert not course.complete()
-    assert set_up(course) == EVERYTHING[1:]
-    assert course.complete()
+    assert (course.MAIN.complete(), course.PADDLE.complete()) == ("[chat]" not in steps, "[paddle]" not in steps)
+    assert set_up(course) == steps
+    assert course.MAIN.complete() and course.PADDLE.complete()
 
 
 def test_a_moved_folder_makes_it_anew(course, tmp_path, capsys):
     set_up(course)
     shutil.copytree(course.ROOT, tmp_path / "copy")
     copy = load(tmp_path / "copy")
-    assert "moved or copied" in copy.venv_fault()
+    assert "moved or copied" in copy.MAIN.fault() and "moved or copied" in copy.PADDLE.fault()
 
 
 def test_another_or_a_broken_python_makes_it_anew(course, monkeypatch, capsys):
@@ -333,40 +356,163 @@ def test_another_or_a_broken_python_makes_it_anew(course, monkeypatch, capsys):
 def test_asking_for_the_cpu_build_replaces_the_cuda_build(course, monkeypatch):
     monkeypatch.setattr(course, "has_nvidia", lambda: True)
     set_up(course)
-    assert set_up(course, "--cpu") == EVERYTHING
+    assert set_up(course, "--cpu") == MAIN_STEPS + ["kernel"]  # the kernel file was in the old .venv
     assert set_up(course) == []
 
 
 def test_a_venv_of_someone_else_is_left_alone(course):
-    course.VENV.mkdir()
-    (course.VENV / "mine.txt").write_text("precious")
+    course.MAIN.folder.mkdir()
+    (course.MAIN.folder / "mine.txt").write_text("precious")
     assert "Rename or delete it" in sentence(set_up, course)
-    assert course.programs.started == [] and (course.VENV / "mine.txt").read_text() == "precious"
+    assert course.programs.started == [] and (course.MAIN.folder / "mine.txt").read_text() == "precious"
 
 
 def test_an_empty_venv_folder_is_no_obstacle(course):
-    course.VENV.mkdir()
+    course.MAIN.folder.mkdir()
     assert set_up(course) == EVERYTHING
 
 
 def test_a_kill_while_the_old_venv_is_deleted_does_no_harm(course, monkeypatch):
     set_up(course)
-    course.UNFINISHED.write_text("")
+    course.MAIN.unfinished.write_text("")
     with monkeypatch.context() as patch:
         patch.setattr(course.shutil, "rmtree", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             set_up(course)
-    assert set_up(course) == EVERYTHING
-    assert course.complete() and not course.OLD_VENV.exists()
+    assert set_up(course) == MAIN_STEPS + ["kernel"]
+    assert course.MAIN.complete() and not course.MAIN.old.exists()
+
+
+# ---- .venv-paddle, for lesson 6 --------------------------------------------------------------------------------------
+
+
+def test_the_paddle_environment_has_the_python_and_the_stamp_of_its_own(course, monkeypatch):
+    commands = []
+    monkeypatch.setattr(course, "run_logged", lambda command: commands.append(command) or course.programs.run(command))
+    set_up(course)
+    make, _, packages, kernel = commands[len(MAIN_STEPS) :]
+    assert make == [course.MAIN.python(), "-m", "venv", str(course.ROOT / ".venv-paddle")]
+    assert packages[0] == kernel[0] == course.PADDLE.python() and ".venv-paddle" in packages[0]
+    assert packages[packages.index("-c") + 1] == "constraints-paddle.txt"
+    # inside .venv, never in the user's home
+    assert kernel[kernel.index("--prefix") + 1] == str(course.MAIN.folder) and "--user" not in kernel
+    # a lesson's !pip is that of .venv-paddle
+    assert kernel[kernel.index("VIRTUAL_ENV") + 1] == str(course.PADDLE.folder)
+    stamp = course.PADDLE.read_stamp()
+    assert stamp["extras"] == ["paddle"] and stamp["python"] == course.MAIN.read_stamp()["python"]
+    assert course.MAIN.read_stamp()["extras"] == ["chat", "lab,test"]
+
+
+def test_lesson_6_is_prepared_after_the_first_answer(course):
+    course.set_up(lambda text: None, course.parse([]), lambda step: course.programs.started.append("answer"))
+    assert course.programs.started[-4:] == PADDLE_STEPS and "answer" in course.programs.started[:-4]
+
+
+def test_no_paddle_leaves_it_out(course):
+    assert set_up(course, "--no-paddle") == MAIN_STEPS
+    assert not course.PADDLE.folder.exists() and not course.has_kernel()
+    assert set_up(course) == PADDLE_STEPS
+
+
+@pytest.mark.parametrize("when", range(len(MAIN_STEPS) + 1, len(EVERYTHING) + 1))
+def test_without_lesson_6_the_course_still_starts(course, when, capsys):
+    course.programs.answers = {when: (1, ["ERROR: No matching distribution found for paddlepaddle"])}
+    set_up(course)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2].strip().startswith("No such version on your mirror")
+    assert said[-1].strip() == "Lesson 6 will not run; all others do. Run the same command again to try once more."
+    assert course.MAIN.complete() and not course.has_kernel()
+    course.programs.answers = {}
+    assert set_up(course) == {7: PADDLE_STEPS, 8: PADDLE_STEPS[1:], 9: PADDLE_STEPS[1:], 10: ["kernel"]}[when]
+    assert course.has_kernel()
+
+
+def test_a_full_disk_costs_lesson_6_only(course, monkeypatch, capsys):
+    set_up(course, "--no-paddle")
+    monkeypatch.setattr(course.shutil, "disk_usage", lambda folder: namedtuple("Usage", "free")(2.5e9))
+    assert set_up(course) == []
+    said = capsys.readouterr().out
+    assert "has 2.5 GB free and the set-up needs 3.0 GB there" in said and "all others do" in said
+
+
+def test_an_error_of_the_system_costs_lesson_6_only(course, monkeypatch, capsys):
+    error = OSError(28, "No space left on device")
+    monkeypatch.setattr(course.PADDLE, "make", lambda *a, **k: (_ for _ in ()).throw(error))
+    assert set_up(course) == MAIN_STEPS
+    said = capsys.readouterr().out
+    assert "The disk is full." in said and "all others do" in said
+
+
+def test_a_stop_from_outside_is_no_failure_of_lesson_6(course):
+    course.programs.answers = {"[paddle]": SystemExit(143)}
+    with pytest.raises(SystemExit) as stop:
+        set_up(course)
+    assert stop.value.code == 143 and not course.has_kernel()
+
+
+def test_a_paddle_environment_of_someone_else_is_left_alone(course, capsys):
+    course.PADDLE.folder.mkdir()
+    (course.PADDLE.folder / "mine.txt").write_text("precious")
+    assert set_up(course) == MAIN_STEPS
+    said = capsys.readouterr().out
+    assert "There is a .venv-paddle here that this program did not make." in said and "all others do" in said
+    assert (course.PADDLE.folder / "mine.txt").read_text() == "precious"
+
+
+def test_a_kernel_does_not_outlive_its_environment(course):
+    set_up(course)
+    shutil.rmtree(course.PADDLE.folder)
+    course.PADDLE.folder.mkdir()
+    (course.PADDLE.folder / "mine.txt").write_text("precious")
+    assert set_up(course) == [] and not course.has_kernel()
+
+
+def test_a_remade_venv_gets_its_kernel_file_again(course):
+    set_up(course)
+    shutil.rmtree(course.MAIN.folder)
+    assert set_up(course) == MAIN_STEPS + ["kernel"]
+    assert course.has_kernel() and set_up(course) == []
+
+
+def test_a_paddle_environment_that_was_deleted_is_made_again(course):
+    set_up(course)
+    shutil.rmtree(course.PADDLE.folder)
+    course.programs.answers = {1: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        set_up(course)
+    assert not course.has_kernel()  # it would start a Python that is gone
+    course.programs.answers = {}
+    assert set_up(course) == PADDLE_STEPS
+
+
+def test_half_a_kernel_file_is_none(course):
+    set_up(course)
+    (course.KERNEL / "kernel.json").write_text('{"argv": [')
+    assert set_up(course) == ["kernel"] and course.has_kernel()
+    (course.KERNEL / "kernel.json").unlink()
+    assert set_up(course) == ["kernel"] and course.has_kernel()
+
+
+def test_the_lock_ends_before_jupyterlab_starts(course, monkeypatch):
+    locks = []
+    monkeypatch.setattr(course, "lock_folder", lambda: locks.append(io.StringIO()) or locks[-1])
+    course.programs.answers = {"[paddle]": (1, ["ERROR: something"])}
+    set_up(course)
+    assert len(locks) == 2 and all(lock.closed for lock in locks)
+    set_up(course, "--no-paddle")
+    assert len(locks) == 2
+
+
+# ---- stamps and locks ------------------------------------------------------------------------------------------------
 
 
 def test_a_kill_while_the_stamp_is_written_leaves_the_old_one(course, monkeypatch):
     set_up(course)
-    before = course.read_stamp()
+    before = course.MAIN.read_stamp()
     monkeypatch.setattr(course.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        course.write_stamp({})
-    assert course.read_stamp() == before
+        course.MAIN.write_stamp({})
+    assert course.MAIN.read_stamp() == before
 
 
 @posix
@@ -392,7 +538,7 @@ def test_two_set_ups_do_not_work_in_one_folder_at_once(tmp_path):
 def test_too_small_a_disk(course, monkeypatch):
     monkeypatch.setattr(course.shutil, "disk_usage", lambda folder: namedtuple("Usage", "free")(2.04e9))
     assert "has 2.0 GB free and the set-up needs 3.5 GB there. Make room" in sentence(set_up, course)
-    assert course.programs.started == [] and not course.VENV.exists()
+    assert course.programs.started == [] and not course.MAIN.folder.exists()
 
 
 def test_too_small_a_folder_for_temporary_files(course, monkeypatch):
@@ -442,12 +588,12 @@ NO_MATCH = (
     ],
 )  # fmt: skip
 def test_each_failure_of_pip_has_its_sentence(course, output, advice):
-    said = sentence(course.give_up_if, 1, output.splitlines())
+    said = sentence(course.MAIN.give_up_if, 1, output.splitlines())
     assert advice in said and "http" not in said.lower().replace("https_proxy", "")
 
 
 def test_pip_s_own_error_is_shown_above_it(course, capsys):
-    sentence(course.give_up_if, 1, ["Collecting six"] + NO_MATCH.splitlines())
+    sentence(course.MAIN.give_up_if, 1, ["Collecting six"] + NO_MATCH.splitlines())
     assert capsys.readouterr().out.split("\n")[1].strip() == "ERROR: No matching distribution found for six"
 
 
@@ -555,7 +701,7 @@ def test_how_jupyterlab_is_started(course, monkeypatch, handed, root, windows):
 
 
 def test_how_the_tests_are_started(course, monkeypatch, handed):
-    monkeypatch.setattr(course, "set_up", lambda step, options: None)
+    set_up(course)
     monkeypatch.setenv("TQDM_DISABLE", "1")
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", "secret")
     assert course.main(["test", "-k", "lesson_3"]) == 7
@@ -563,6 +709,53 @@ def test_how_the_tests_are_started(course, monkeypatch, handed):
     assert command[1:4] == ["-m", "pytest", "--nbval"] and command[-4:] == ["-k", "lesson_3", "tests", "notebooks"]
     assert env["QWEN_MODEL"] == "tiny" and env["HF_HUB_OFFLINE"] == "1" and env["OMP_WAIT_POLICY"] == "PASSIVE"
     assert not {"TQDM_DISABLE", "MODELSCOPE_API_TOKEN"} & set(env)
+
+
+SKIPPED = "Lesson 6 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, "
+
+
+@pytest.mark.parametrize("ci", ["", "true"])
+@pytest.mark.parametrize("there", [True, False])
+def test_no_paddle_tests_everything_but_lesson_6(course, monkeypatch, handed, capsys, there, ci):
+    monkeypatch.setenv("CI", ci)
+    if there:
+        set_up(course)
+    capsys.readouterr()
+    assert course.main(["test", "--no-paddle"]) == 7
+    assert capsys.readouterr().out.count(SKIPPED + "leave out --no-paddle.") == 1
+    assert handed[0][0][-4:] == ["--ignore", course.LESSON_6, "tests", "notebooks"]
+
+
+def test_with_the_kernel_lesson_6_is_tested(course, monkeypatch, handed, capsys):
+    monkeypatch.setenv("CI", "true")
+    assert course.main(["test"]) == 7
+    assert "--ignore" not in handed[0][0] and "skipped" not in capsys.readouterr().out
+
+
+def test_without_the_kernel_one_line_says_that_lesson_6_is_skipped(course, monkeypatch, handed, capsys):
+    monkeypatch.delenv("CI", raising=False)
+    course.programs.answers = {"[paddle]": (1, [RETRY % "NewConnectionError()"])}
+    assert course.main(["test"]) == 7
+    said = [line.strip() for line in capsys.readouterr().out.splitlines() if "Lesson 6" in line]
+    assert said == [SKIPPED + "run the same command again."] and "--ignore" in handed[0][0]
+
+
+def test_in_ci_a_missing_kernel_is_an_error(course, monkeypatch, handed):
+    monkeypatch.setenv("CI", "true")
+    course.programs.answers = {"[paddle]": (1, [RETRY % "NewConnectionError()"])}
+    assert "CI is set, so lesson 6 must be tested" in sentence(course.main, ["test"])
+    assert handed == []
+
+
+@pytest.mark.parametrize(
+    "arguments, steps",
+    [([], 6), (["--no-lab"], 5), (["test"], 5), (["--no-paddle"], 5), (["--no-paddle", "--no-lab"], 4)],
+)
+def test_the_steps_are_counted_right(course, monkeypatch, handed, capsys, arguments, steps):
+    monkeypatch.setattr(course.subprocess, "call", lambda *a, **k: 0)
+    course.main(arguments)
+    numbers = [line.split("]")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert numbers == [f"[{number}/{steps}" for number in range(1, steps + 1)]
 
 
 def test_k_alone_is_refused(course, capsys):
@@ -597,8 +790,10 @@ def test_on_windows_ctrl_c_waits_for_the_program_and_keeps_its_exit_code(course,
 # ---- real runs -------------------------------------------------------------------------------------------------------
 
 ready = pytest.mark.skipif(
-    not this_course.complete(), reason="course.py has not made .venv here; python course.py test does"
+    not this_course.MAIN.complete(), reason="course.py has not made .venv here; python course.py test does"
 )
+PADDLE_HERE = this_course.has_kernel() and this_course.PADDLE.complete()
+WITHOUT = [] if PADDLE_HERE else ["--no-paddle"]  # a test installs nothing
 
 
 def start(folder, *arguments, **env):
@@ -630,12 +825,16 @@ def test_a_second_start_answers_within_ten_seconds():
     seconds = []
     for _ in range(2):
         before = time.time()
-        child = start(ROOT, "--no-lab")
+        child = start(ROOT, "--no-lab", *WITHOUT)
         said = read_until(child, "Qwen:")
         seconds.append(time.time() - before)
         said += child.communicate(timeout=60)[0]
         assert child.returncode == 0, said
-        assert "[4/4]" in said and "installing" not in said and this_course.FIRST_QUESTION in said
+        assert (
+            f"[{5 - len(WITHOUT)}/{5 - len(WITHOUT)}]" in said
+            and "installing" not in said
+            and this_course.FIRST_QUESTION in said
+        )
         if seconds[-1] < 10:
             return
     # A computer that is slow or has other work takes longer, but then for the libraries that every answer needs.
@@ -651,14 +850,14 @@ def test_jupyterlab_serves_lesson_1_and_ends_at_ctrl_c():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
-    child = start(ROOT, "--no-browser", "--port", str(port), JUPYTER_TOKEN="test")
+    child = start(ROOT, "--no-browser", "--port", str(port), *WITHOUT, JUPYTER_TOKEN="test")
 
     def get(path):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}?token=test", timeout=10) as answer:
             return answer.read().decode()
 
     try:
-        said = read_until(child, "[5/5]")
+        said = read_until(child, "JupyterLab on port")
         assert str(port) in said
         for _ in range(120):
             try:
@@ -669,6 +868,8 @@ def test_jupyterlab_serves_lesson_1_and_ends_at_ctrl_c():
                 time.sleep(0.5)
         lesson = json.loads(get("api/contents/notebooks/01_environment.ipynb"))
         assert lesson["type"] == "notebook" and lesson["content"]["cells"]
+        kernels = json.loads(get("api/kernelspecs"))["kernelspecs"]
+        assert ("qwen-paddle" in kernels) == PADDLE_HERE
         news = json.loads(get("lab/api/settings/@jupyterlab/apputils-extension:notification"))
         assert news["schema"]["properties"]["fetchNews"]["default"] == "false"
         child.send_signal(signal.SIGINT)
@@ -680,9 +881,15 @@ def test_jupyterlab_serves_lesson_1_and_ends_at_ctrl_c():
 
 PRETENDED_PIP = """
 import sys, time
-if sys.argv[-1] in (".[chat]", ".[lab,test]"):
+if sys.argv[-1] in (".[chat]", ".[lab,test]", ".[paddle]"):
     print("Collecting everything", flush=True)
     time.sleep(2)
+"""
+PRETENDED_IPYKERNEL = """
+import os, sys
+folder = os.path.join(sys.argv[sys.argv.index("--prefix") + 1], "share/jupyter/kernels/qwen-paddle")
+os.makedirs(folder)
+open(os.path.join(folder, "kernel.json"), "w").write('{"argv": ["python"]}')
 """
 
 
@@ -691,13 +898,17 @@ def copied_checkout(tmp_path):
     """A copy without .venv, whose pip and model only pretend; making the environment itself is real."""
     load(tmp_path / "copy")
     (tmp_path / "copy" / "pip.py").write_text(PRETENDED_PIP)  # python -m pip looks in the current folder first
+    (tmp_path / "copy" / "ipykernel.py").write_text(PRETENDED_IPYKERNEL)
     (tmp_path / "copy" / "qwen_helpers").mkdir()
     (tmp_path / "copy" / "qwen_helpers" / "chat.py").write_text("print('Qwen: pretended')")
     return tmp_path / "copy"
 
 
 @posix
-@pytest.mark.parametrize("step, sign", [("[2/4]", signal.SIGKILL), ("[4/4]", signal.SIGKILL), ("[2/4]", signal.SIGINT)])
+@pytest.mark.parametrize(
+    "step, sign",
+    [("[2/5]", signal.SIGKILL), ("[4/5]", signal.SIGKILL), ("[5/5]", signal.SIGKILL), ("[2/5]", signal.SIGINT)],
+)
 def test_a_real_kill_in_the_set_up(copied_checkout, step, sign):
     child = start(copied_checkout, "--no-lab", "--cpu")
     said = read_until(child, step)
@@ -713,4 +924,23 @@ def test_a_real_kill_in_the_set_up(copied_checkout, step, sign):
 
     third = start(copied_checkout, "--no-lab", "--cpu")
     said = third.communicate(timeout=60)[0]
-    assert third.returncode == 0 and "installing" not in said
+    assert third.returncode == 0 and "installing" not in said and "Lesson 6 will not" not in said
+
+
+PADDLE_WORDS = """
+import os, sys
+print(os.path.dirname(os.path.dirname(sys.executable)))
+print(os.environ["VIRTUAL_ENV"], os.environ["PATH"].split(os.pathsep)[0])
+"""
+
+
+@pytest.mark.skipif(not PADDLE_HERE, reason="course.py has not made .venv-paddle here; python course.py --no-lab does")
+def test_a_notebook_runs_in_the_paddle_environment():
+    versions = "from importlib.metadata import version\nprint(version('paddlenlp'))"
+    cells = [nbformat.v4.new_code_cell(text) for text in (PADDLE_WORDS, versions)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, kernel_name="qwen-paddle", timeout=120, resources={"metadata": {"path": ROOT}}).execute()
+    first, second = (cell.outputs[0]["text"].splitlines() for cell in notebook.cells)
+    folder = this_course.PADDLE.folder
+    assert first == [str(folder), f"{folder} {Path(this_course.PADDLE.python()).parent}"]
+    assert second == ["3.0.0b4"]

@@ -1,7 +1,7 @@
-"""Versions live once: ranges in pyproject.toml, the tested set in constraints.txt, and everybody installs the same."""
+"""Versions live once: ranges in pyproject.toml, tested ones in constraints*.txt, and everybody installs the same."""
 
-import importlib.metadata
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +21,12 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-PINS = [Requirement(line) for line in (ROOT / course.CONSTRAINTS).read_text().splitlines() if not line.startswith("#")]
+ENVIRONMENTS = [course.MAIN, course.PADDLE]
+PINS = {
+    env: [Requirement(line) for line in (ROOT / env.constraints).read_text().splitlines() if not line.startswith("#")]
+    for env in ENVIRONMENTS
+}
+each_environment = pytest.mark.parametrize("env", ENVIRONMENTS, ids=lambda env: env.folder.name)
 SYSTEMS = {
     "Linux": {"sys_platform": "linux", "os_name": "posix", "platform_machine": "x86_64"},
     "Linux on Arm": {"sys_platform": "linux", "os_name": "posix", "platform_machine": "aarch64"},
@@ -41,12 +46,17 @@ def requirements(extra):
             yield requirement
 
 
-def pins_for(python, system):
+def wanted(env):
+    """All requirements of an environment's extras."""
+    return [r for stage in env.extras for extra in stage.split(",") for r in requirements(extra)]
+
+
+def pins_for(env, python, system):
     """The pins that count for one Python on one system: {name: version}; two for one package are an error."""
     environment = dict(SYSTEMS[system], python_version=python, python_full_version=python + ".4")
     environment.update(implementation_name="cpython", platform_python_implementation="CPython", extra="")
     found = {}
-    for pin in PINS:
+    for pin in PINS[env]:
         if pin.marker is None or pin.marker.evaluate(environment):
             name = canonicalize_name(pin.name)
             assert name not in found, f"{name} is pinned twice for Python {python} on {system}"
@@ -54,23 +64,21 @@ def pins_for(python, system):
     return found
 
 
+@each_environment
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("python", [f"{major}.{minor}" for major, minor in course.PYTHONS])
-def test_every_requirement_has_one_exact_pin_in_its_range(python, system):
-    pins = pins_for(python, system)
-    wanted = (
-        [Requirement(text) for text in PROJECT["dependencies"]] + list(requirements("lab")) + list(requirements("test"))
-    )
-    for requirement in wanted:
+def test_every_requirement_has_one_exact_pin_in_its_range(env, python, system):
+    pins = pins_for(env, python, system)
+    for requirement in [Requirement(text) for text in PROJECT["dependencies"]] + wanted(env):
         version = pins.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} has no pin"
         assert requirement.specifier.contains(version), f"{requirement} does not allow its pin {version}"
 
 
 def test_pins_are_exact_and_name_no_place():
-    for pin in PINS:
+    for pin in PINS[course.MAIN] + PINS[course.PADDLE]:
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), f"{pin} is not exact, or belongs to one build only"
-    for name in ("pyproject.toml", "constraints.txt", "environment.yml", "course.py"):
+    for name in ("pyproject.toml", "constraints.txt", "constraints-paddle.txt", "environment.yml", "course.py"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"https?://|--(extra-)?index-url[ =]\S*/|--find-links", text), (
             f"{name} names a package server"
@@ -78,7 +86,9 @@ def test_pins_are_exact_and_name_no_place():
 
 
 def test_pip_and_uv_are_pinned_for_the_set_up():
-    assert {"pip", "uv", "torch"} <= {pin.name for pin in PINS if pin.marker is None}
+    assert {"pip", "uv", "torch"} <= {pin.name for pin in PINS[course.MAIN] if pin.marker is None}
+    pip = {str(pin) for env in ENVIRONMENTS for pin in PINS[env] if pin.name == "pip"}
+    assert len(pip) == 1, "both environments are made by the same pip"
 
 
 def test_course_py_takes_the_pythons_that_the_project_supports():
@@ -87,7 +97,7 @@ def test_course_py_takes_the_pythons_that_the_project_supports():
 
 
 def test_the_first_stage_is_part_of_the_second():
-    first, second = course.EXTRAS
+    first, second = course.MAIN.extras
     assert {str(r) for r in requirements(first)} <= {str(r) for extra in second.split(",") for r in requirements(extra)}
 
 
@@ -97,12 +107,44 @@ def test_conda_users_get_the_same_packages():
     python, pip, packages = environment["dependencies"]
     assert tuple(int(part) for part in python.removeprefix("python=").split(".")) in course.PYTHONS
     assert pip == "pip"
-    assert packages == {"pip": [f"-c {course.CONSTRAINTS}", f"-e .[{course.EXTRAS[-1]}]"]}
+    assert packages == {"pip": [f"-c {course.MAIN.constraints}", f"-e .[{course.MAIN.extras[-1]}]"]}
 
 
-def test_what_is_installed_here_is_what_was_pinned():
+VERSIONS = """
+import sys
+from importlib.metadata import PackageNotFoundError, version
+for name in sys.argv[1:]:
+    try:
+        print(version(name))
+    except PackageNotFoundError:
+        print("missing")
+"""
+
+
+@each_environment
+def test_what_is_installed_here_is_what_was_pinned(env):
+    if env is course.PADDLE and not course.has_kernel():
+        pytest.skip("course.py has not made .venv-paddle here; python course.py --no-lab does")
+    python = sys.executable if env is course.MAIN else env.python()
+    command = [python, "-c", "import sys; print(f'3.{sys.version_info.minor}')"]
     system = next(name for name, facts in SYSTEMS.items() if facts["sys_platform"] == sys.platform)
-    pins = pins_for(f"3.{sys.version_info.minor}", system)
-    for requirement in list(requirements("lab")) + list(requirements("test")):
-        installed = importlib.metadata.version(requirement.name).split("+")[0]
-        assert installed == pins[canonicalize_name(requirement.name)], requirement.name
+    pins = pins_for(env, subprocess.check_output(command, text=True).strip(), system)
+    names = sorted({canonicalize_name(requirement.name) for requirement in wanted(env)})
+    installed = subprocess.check_output([python, "-c", VERSIONS, *names], text=True).split()
+    assert {name: found.split("+")[0] for name, found in zip(names, installed, strict=True)} == {
+        name: pins[name] for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    "name, version, why",
+    [
+        ("aistudio-sdk", "0.3.0", "hub.download is gone, which PaddleNLP imports"),
+        ("pyarrow", "26.0.1", "refuses the NumPy that PaddleNLP needs"),
+        ("setuptools", "80.9.0", "jieba prints a warning about it"),
+        ("paddlenlp", "3.0.0b0", "a wrong id for the end of an answer"),
+    ],
+)
+def test_versions_that_break_paddlenlp_are_out_of_range(name, version, why):
+    requirement = next(r for r in requirements("paddle") if r.name == name)
+    assert not requirement.specifier.contains(version, prereleases=True), f"{name} {version}: {why}"
