@@ -49,7 +49,7 @@ class PaddleEngine:
 
         self.model_dir = paddle_folder(model_dir)
         self.tokenizer = AutoTokenizer.from_pretrained(str(self.model_dir), use_fast=True)
-        # Paddle has no float16 and no bfloat16 on a CPU.
+        # On a CPU some of Paddle's operators know neither float16 nor bfloat16.
         self.model = AutoModelForCausalLM.from_pretrained(str(self.model_dir), dtype="float32", convert_from_torch=True)
         self.model.eval()
         self.context = self.model.config.max_position_embeddings
@@ -66,7 +66,8 @@ class PaddleEngine:
     def stream(self, messages, **generation) -> Generator[str, None, Finish]:
         """Yield the answer piece by piece, a token at a time. Return a Finish.
 
-        As in TransformersEngine, `generate` runs in a greenlet; closing the iterator ends it at once. Raises
+        As in TransformersEngine, `generate` runs in a greenlet, a function that can pause and hand something over;
+        closing the iterator ends it at once. Raises
         ValueError for a setting that is not in SETTINGS: PaddleNLP would ignore it silently.
         """
         import paddle
@@ -86,10 +87,11 @@ class PaddleEngine:
         try:
             while True:
                 worker.parent = getcurrent()
-                piece = worker.switch()
-                if worker.dead:
-                    return self.finish(piece[0][0].tolist(), inputs["input_ids"].shape[1])
-                yield piece
+                handed_over = worker.switch()
+                if worker.dead:  # then it is what generate returned
+                    ids, _ = handed_over
+                    return self.finish(ids[0].tolist(), inputs["input_ids"].shape[1])
+                yield handed_over
         finally:
             if not worker.dead:
                 worker.throw()

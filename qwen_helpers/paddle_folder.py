@@ -1,8 +1,9 @@
 """A model folder as PaddleNLP needs it, made beside the original, which stays as it is.
 
-PaddleNLP 3.0.0b4 is from the time of transformers 4. What transformers 5 has renamed since it overlooks, in one case
-without a word, and what it converts it writes into the folder that it reads. So it gets a folder of its own: links to
-the large files, and small files in which the old names stand beside the new ones. transformers 5 reads it just as well.
+PaddleNLP 3.0.0b4 is from the time of transformers 4. It does not know the names that transformers 5 has changed, in one
+case without a word, and it writes a second copy of the weights into the folder that it reads. So it gets a folder of
+its own: links to the large files, small files in which the old names stand beside the new ones, and an empty file in
+place of the second copy. transformers 5 reads it just as well.
 """
 
 import json

@@ -3,8 +3,8 @@
 Paddle can run a model in two ways. In the dynamic graph Python starts one operator after another. For a static graph
 the Python code is translated once into a program, loops included, which then runs without Python.
 
-PaddleNLP 3.0.0b4 cannot translate its own Qwen2 in Paddle 3.x. Three of its functions need to be written another way,
-with the same result; `export` puts these versions in their place while it works.
+PaddleNLP 3.0.0b4 cannot translate its own Qwen2 in Paddle 3.x. Two of its functions and one of Paddle's need to be
+written another way, with the same result; `export` puts these versions in their place while it works.
 """
 
 import warnings
@@ -26,7 +26,7 @@ def attention(query, config, key, value, mask, *_, **__):
     query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query, key, value))
     scores = query @ key.transpose([0, 1, 3, 2]) / query.shape[-1] ** 0.5 + mask
     mixed = paddle.nn.functional.softmax(scores, axis=-1) @ value
-    return mixed.transpose([0, 2, 1, 3]).reshape([0, 0, config.hidden_size])  # 0: as before
+    return mixed.transpose([0, 2, 1, 3]).reshape([0, 0, config.hidden_size])  # 0: keep this one
 
 
 def rotary(self, x, seq_len=None):

@@ -5,6 +5,7 @@ its own memory to measure. All compute in float32: in bfloat16 two correct progr
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -77,7 +78,7 @@ def table(reference: Run, *others: Run) -> str:
         if run is not reference:
             gap = np.abs(run.logits - reference.logits).max()
             same = ["equal" if run.prompt == reference.prompt else "DIFFERS", "equal" if part is None else "DIFFERS"]
-            same += ["none" if part is None else f"at token {part + 1}", f"{gap:.1e}"]
+            same += ["none" if part is None else f"at position {part}", f"{gap:.1e}"]
         cells = f"{run.engine:<13} {same[0]:<7} {same[1]:<7} {same[2]:<17} {same[3]:<25}"
         rows.append(cells + f"{run.tokens_per_s:8.1f}  {run.peak_bytes / 1e9:8.2f} GB")
     return "\n".join(rows)
@@ -149,9 +150,11 @@ def forward(model, tensor, no_grad):
     def logits(ids: list[int]) -> np.ndarray:
         with no_grad():
             output = model(input_ids=tensor([ids]))
-        return (output[0] if isinstance(output, tuple) else output.logits if hasattr(output, "logits") else output)[
-            0
-        ].numpy()
+        if isinstance(output, tuple):  # PaddleNLP
+            output = output[0]
+        elif hasattr(output, "logits"):  # transformers
+            output = output.logits
+        return output[0].numpy()
 
     return logits
 
@@ -174,14 +177,15 @@ def main() -> None:
 
 def peak_bytes() -> int:
     """The most memory that this process has had resident so far."""
+    if sys.platform == "linux":  # not ru_maxrss: a new process inherits that from the one that started it
+        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
     if sys.platform == "win32":
         import psutil
 
         return psutil.Process().memory_info().peak_wset
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from lessons import KERNEL, KERNELS, ROOT
 from nbclient import NotebookClient
 
 PATHS = [
+    (re.compile(r"/\S*?/(\.venv[\w-]*)/\S*?site-packages/"), r"\1/site-packages/"),
     (re.compile(r"/\S*?/site-packages/"), ".venv/site-packages/"),
     (re.compile(r"/\S*?/lib/(python3\.\d+)/"), r"\1/"),
     (re.compile(r"/\S*?/qwen-practice-\w+"), "practice"),

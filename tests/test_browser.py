@@ -4,6 +4,7 @@ import os
 import re
 import time
 
+import nbformat
 import pytest
 from lab import QUIET, JupyterLab, chromium
 
@@ -20,7 +21,9 @@ def page(tmp_path_factory):
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 
-    with JupyterLab(tmp_path_factory.mktemp("lab")) as lab, sync_playwright() as playwright:
+    lab = JupyterLab(tmp_path_factory.mktemp("lab"))
+    slow_down(lab.folder / "notebooks" / "04_streaming.ipynb")
+    with lab, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(60_000)
@@ -29,6 +32,31 @@ def page(tmp_path_factory):
         open_box(page)
         yield page
         browser.close()
+
+
+SLOW = """
+class SlowEngine(type(chat.engine)):
+    def stream(self, *messages, **generation):
+        import time
+        pieces = super().stream(*messages, **generation)
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                return end.value
+            time.sleep(0.02)
+            yield piece
+
+chat.engine.__class__ = SlowEngine
+"""
+
+
+def slow_down(lesson):
+    """Let the chat box's model need 20 ms for a piece: else its answer is over before a busy machine presses Stop."""
+    notebook = nbformat.read(lesson, as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and "box = ChatBox(" in cell.source)
+    cell.source = SLOW + cell.source
+    nbformat.write(notebook, lesson)
 
 
 def open_box(page):

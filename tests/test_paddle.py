@@ -123,7 +123,7 @@ def test_the_table_says_what_differs():
     reference, same, other = text.splitlines()[1:]
     assert reference.split() == ["transformers", "2", "3", "12.5", "1.50", "GB"]
     assert same.split() == ["same", "equal", "equal", "none", "1.0e-05", "12.5", "1.50", "GB"]
-    assert other.split() == ["other", "equal", "DIFFERS", "at", "token", "2", "2.5e-01", "12.5", "1.50", "GB"]
+    assert other.split() == ["other", "equal", "DIFFERS", "at", "position", "1", "2.5e-01", "12.5", "1.50", "GB"]
 
 
 def test_difference():
