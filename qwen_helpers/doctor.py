@@ -23,6 +23,7 @@ from qwen_helpers.folders import course_root
 from qwen_helpers.models import model_folder
 
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "modelscope", "ms-swift")
+PADDLE_PACKAGES = ("paddlepaddle", "paddlenlp", "aistudio-sdk", "pyarrow", "tokenizers", "safetensors")  # lesson 6
 OTHER_PACKAGES = ("numpy", "psutil", "jupyterlab", "ipykernel", "ipywidgets", "matplotlib")
 # A proxy's address may hold a password, so of these only "set" is shown; the two others are paths or names of models.
 SECRET_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT")
@@ -139,7 +140,7 @@ def _torch():
     try:
         import torch
     except ModuleNotFoundError:
-        return "missing"
+        return "missing, and not needed beside PaddleNLP" if _installed("paddlenlp") else "missing"
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
     return f"built for {build}, torch.cuda.is_available() is {torch.cuda.is_available()}"
 
@@ -151,11 +152,11 @@ def _variables():
 
 
 def _packages():
-    tested = {}
+    paddle, tested = _installed("paddlenlp"), {}
     with contextlib.suppress(OSError, ImportError):  # no constraints.txt beside an installed package, or no `packaging`
-        tested = _tested_versions()
+        tested = _tested_versions("constraints-paddle.txt" if paddle else "constraints.txt")
     yield "packages"
-    for name in MODEL_PACKAGES + OTHER_PACKAGES:
+    for name in (PADDLE_PACKAGES if paddle else MODEL_PACKAGES) + OTHER_PACKAGES:
         version = _installed(name)
         yield f"  {name:<13} {version or 'missing':<14} {_compare(version, tested.get(name))}".rstrip()
 
@@ -167,11 +168,11 @@ def _installed(name):
         return None
 
 
-def _tested_versions():
-    """{package: version} from the pins of constraints.txt that hold for this Python and system."""
+def _tested_versions(file):
+    """{package: version} from the pins of a constraints file that hold for this Python and system."""
     from packaging.requirements import Requirement
 
-    lines = re.sub("#.*", "", (course_root() / "constraints.txt").read_text(encoding="utf-8")).splitlines()
+    lines = re.sub("#.*", "", (course_root() / file).read_text(encoding="utf-8")).splitlines()
     pins = [Requirement(line) for line in lines if line.strip()]
     return {pin.name: str(pin.specifier).removeprefix("==") for pin in pins if not pin.marker or pin.marker.evaluate()}
 

@@ -41,7 +41,7 @@ class PaddleEngine:
     def __init__(self, model_dir):
         """Load the model in `model_dir`, a folder or the id of a downloaded model; see `paddle_folder`.
 
-        While it converts, PaddleNLP needs about three times the float32 weights in memory (0.5B: 6 GB). Raises
+        While it converts, PaddleNLP needs two and a half times the float32 weights in memory (0.5B: 5.1 GB). Raises
         ModelFolderError for a folder that is not whole or not Qwen2, ModuleNotFoundError without PaddleNLP.
         """
         quiet_paddle()

@@ -223,6 +223,16 @@ def test_versions_against_the_tested_ones(alone, installed):
     assert found["psutil"] == "7.2" and found["peft"] == "missing"  # not pinned
 
 
+def test_in_lesson_6_s_environment_its_own_packages_are_compared(alone, installed):
+    constraints(alone, "tokenizers==0.23.3")
+    pins = "paddlenlp==3.0.0b4\ntokenizers==0.21.4"
+    (alone / "repository" / "constraints-paddle.txt").write_text(pins, encoding="utf-8")
+    installed({"paddlenlp": "3.0.0b4", "tokenizers": "0.21.4"})
+    found = packages()
+    assert found["paddlenlp"] == "3.0.0b4 as tested" and found["tokenizers"] == "0.21.4 as tested"
+    assert "ms-swift" not in found and found["pyarrow"] == "missing"
+
+
 def test_versions_without_constraints_or_packaging(alone, installed, monkeypatch):
     installed({"torch": "2.13.0"})
     assert packages()["torch"] == "2.13.0"
@@ -233,7 +243,7 @@ def test_versions_without_constraints_or_packaging(alone, installed, monkeypatch
 
 def test_constraints_of_this_repository_are_understood():
     if (doctor.course_root() / "constraints.txt").is_file():
-        tested = doctor._tested_versions()
+        tested = doctor._tested_versions("constraints.txt")
         for name in ("torch", "transformers", "modelscope", "ms-swift"):
             assert re.fullmatch(r"\d+\.\d+\.\d+", tested[name])
 
