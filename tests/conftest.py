@@ -8,6 +8,7 @@ import tempfile
 
 import pytest
 
+from qwen_helpers.folders import course_root
 from qwen_helpers.hub import Hub
 from qwen_helpers.models import TINY_CHAT
 
@@ -25,6 +26,9 @@ def pytest_sessionstart(session):
 def pytest_sessionfinish(session):
     session.hub.close()
     session.cache.cleanup()
+    for folder in (course_root() / "models" / "paddle").glob("*"):  # of models that were made for a test
+        if str((folder / "tokenizer.json").resolve()).startswith(os.path.realpath(tempfile.gettempdir())):
+            shutil.rmtree(folder)
 
 
 CHATML = (
