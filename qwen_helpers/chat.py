@@ -7,9 +7,14 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from qwen_helpers.models import TINY_CHAT, model_folder
 
+NO_TORCH = (
+    "This Python has no PyTorch. In a lesson, choose Kernel > Change Kernel > Python 3 (ipykernel); in lesson 6 write "
+    "Chat(engine=PaddleEngine(model_dir)), with PaddleEngine from qwen_helpers.engine_paddle."
+)
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -44,9 +49,11 @@ class Chat:
         all else that `generate` takes; what is left out comes from the model's `generation_config.json`.
         `enable_thinking=False` asks Qwen3's template for an answer without thoughts; left out, the template decides.
 
-        Raises ModelFolderError, in one sentence, if the folder can't be used.
+        Raises ModelFolderError, in one sentence, if the folder can't be used, and ModuleNotFoundError without PyTorch.
         """
         if engine is None:
+            if find_spec("torch") is None:
+                raise ModuleNotFoundError(NO_TORCH)
             from qwen_helpers.engines import TransformersEngine  # loads PyTorch
 
             engine = TransformersEngine(model_folder() if model_dir is None else model_dir)

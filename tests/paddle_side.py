@@ -168,6 +168,11 @@ def test_bad_folders_give_one_sentence(tmp_path, reference):
         PaddleEngine(reference["qwen3"])
 
 
+def test_a_chat_without_an_engine_says_what_to_do():
+    with pytest.raises(ModuleNotFoundError, match=r"in lesson 6 write Chat\(engine=PaddleEngine\(model_dir\)\)"):
+        Chat()
+
+
 def test_nothing_is_printed_beside_the_answer(tmp_path):
     """A script's standard error stays empty, from the import to the end."""
     code = (
