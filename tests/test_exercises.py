@@ -1,11 +1,12 @@
 """`check` says right only to right answers, and gives each wrong one a hint, never a traceback."""
 
 from importlib.metadata import version
+from statistics import mean, median
 
 import pytest
 
 from qwen_helpers import check
-from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
+from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_07
 
 
 def turn(question, history, answer):
@@ -74,6 +75,14 @@ def finish_reason(tokens, stops):
     return "stop" if tokens[-1] in (stops if isinstance(stops, list) else [stops]) else "length"
 
 
+def tokens_per_second(parameters, bits, gb_per_s):
+    return gb_per_s * 1e9 / (parameters * bits / 8)
+
+
+def honest_rate(seconds, tokens):
+    return tokens / median(seconds[1:])
+
+
 DEVICES = {
     "laptop without NVIDIA card, Windows": "cpu",
     "MacBook with an M3": "mps",
@@ -95,6 +104,9 @@ RIGHT = [
     (lesson_05.exercise_1, finish_reason),
     (lesson_05.exercise_2, 3),
     (lesson_05.exercise_3, 2.56),
+    (lesson_07.exercise_1, 469_762_048),
+    (lesson_07.exercise_2, tokens_per_second),
+    (lesson_07.exercise_3, honest_rate),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -148,6 +160,21 @@ WRONG = [
     (lesson_05.exercise_3, 0.005, "multiply it by 512"),
     (lesson_05.exercise_3, 0.64, "four times as many"),
     (lesson_05.exercise_3, 512, "divide 0.64 s"),
+    (lesson_07.exercise_1, "470 MB", "a number of bytes"),
+    (lesson_07.exercise_1, 234_881_024, "hence the 2 in front"),
+    (lesson_07.exercise_1, 117_440_512, "two factors of 2"),
+    (lesson_07.exercise_1, 3_288_334_336, "not the 28 attention heads"),
+    (lesson_07.exercise_1, 57_344, "that is for one token"),
+    (lesson_07.exercise_1, 1, "multiply 2, layers"),
+    (lesson_07.exercise_2, lambda parameters, bits, speed: speed * 1e9 / (parameters * 2), "a quarter of that"),
+    (lesson_07.exercise_2, lambda parameters, bits, speed: speed / (parameters * bits / 8), "1 GB, which 50 GB/s"),
+    (lesson_07.exercise_2, lambda parameters, bits: 1, "TypeError"),
+    (lesson_07.exercise_2, lambda parameters, bits, speed: "fast", "50.0 tokens/s"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / median(seconds), "the median is that of 2 and 4"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / mean(seconds), "warms up"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / mean(seconds[1:]), "not the mean"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / min(seconds), "not the best"),
+    (lesson_07.exercise_3, lambda seconds: 1, "TypeError"),
 ]
 
 

@@ -19,6 +19,7 @@ EXPECTED = {
     "04_streaming": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n" * 2],
     "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数", "Goodbye."],
     "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
+    "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
 
 

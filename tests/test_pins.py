@@ -41,11 +41,15 @@ def requirements(extra):
             yield requirement
 
 
+def environment_of(python, system):
+    """What markers are evaluated with."""
+    environment = dict(SYSTEMS[system], python_version=python, python_full_version=python + ".4")
+    return environment | {"implementation_name": "cpython", "platform_python_implementation": "CPython", "extra": ""}
+
+
 def pins_for(python, system):
     """The pins that count for one Python on one system: {name: version}; two for one package are an error."""
-    environment = dict(SYSTEMS[system], python_version=python, python_full_version=python + ".4")
-    environment.update(implementation_name="cpython", platform_python_implementation="CPython", extra="")
-    found = {}
+    environment, found = environment_of(python, system), {}
     for pin in PINS:
         if pin.marker is None or pin.marker.evaluate(environment):
             name = canonicalize_name(pin.name)
@@ -60,8 +64,10 @@ def test_every_requirement_has_one_exact_pin_in_its_range(python, system):
     pins = pins_for(python, system)
     wanted = (
         [Requirement(text) for text in PROJECT["dependencies"]] + list(requirements("lab")) + list(requirements("test"))
-    )
+    ) + list(requirements("fast"))
     for requirement in wanted:
+        if requirement.marker and not requirement.marker.evaluate(environment_of(python, system)):
+            continue  # lesson 7's engine has no wheels for Python 3.10
         version = pins.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} has no pin"
         assert requirement.specifier.contains(version), f"{requirement} does not allow its pin {version}"
@@ -102,7 +108,10 @@ def test_conda_users_get_the_same_packages():
 
 def test_what_is_installed_here_is_what_was_pinned():
     system = next(name for name, facts in SYSTEMS.items() if facts["sys_platform"] == sys.platform)
-    pins = pins_for(f"3.{sys.version_info.minor}", system)
+    python = f"3.{sys.version_info.minor}"
+    pins = pins_for(python, system)
     for requirement in list(requirements("lab")) + list(requirements("test")):
+        if requirement.marker and not requirement.marker.evaluate(environment_of(python, system)):
+            continue
         installed = importlib.metadata.version(requirement.name).split("+")[0]
         assert installed == pins[canonicalize_name(requirement.name)], requirement.name
