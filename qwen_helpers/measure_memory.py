@@ -16,8 +16,8 @@ def memory(size: str = "0.5b", contexts=CONTEXTS, dtypes=("float32", "bfloat16")
     """Peak resident memory of a process that reads a prompt of each length, on the CPU, against `predict.peak_bytes`.
 
     The model has random weights in the shape of Qwen2.5-0.5B and so on. Each point is a process of its own; the peak
-    is that of the answer, the shortest possible, without that of loading. `error` is predicted / measured - 1. Raises
-    ValueError for an unknown shape.
+    is that of a short answer, after one that warms up, without that of loading. `error` is predicted / measured - 1.
+    Raises ValueError for an unknown shape.
     """
     model, points = shape(size), []
     with tempfile.TemporaryDirectory(prefix="qwen-memory-") as temporary:
@@ -46,15 +46,14 @@ def measure(folder: str, dtype: str, tokens: int) -> int:
     from qwen_helpers.engines import TransformersEngine
 
     model = TransformersEngine(folder, dtype=dtype, device="cpu").model
-    ids = torch.arange(tokens)[None] % 1000 + 100
     peak = Peak()
-    model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=ANSWER,
-        min_new_tokens=ANSWER,
-        do_sample=False,
-    )
+    for length in (64, tokens):  # the short prompt warms up: it brings all weights into memory
+        ids = torch.arange(length)[None] % 1000 + 100
+        peak.reset()
+        mask = torch.ones_like(ids)
+        model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=ANSWER, min_new_tokens=ANSWER, do_sample=False
+        )
     return peak.bytes
 
 

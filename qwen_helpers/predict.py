@@ -4,10 +4,10 @@ The sizes of weights and cache are the catalogue's; the speed is one division.
 """
 
 from qwen_helpers.models import Model
+from qwen_helpers.preflight import WORK
 
-# Of preflight's measurements the middle, where preflight itself takes the upper end, to be on the safe side.
-LIBRARIES = 460_000_000  # bytes: Python, torch, transformers, with a short prompt
-WORK = 6  # numbers per prompt token and column of the MLP; 4 to 8 were seen
+# Bytes: Python, torch and transformers after a short prompt, measured; preflight allows a little more, to be safe.
+LIBRARIES = 460_000_000
 
 # Bits per weight. One float32 scale belongs to each block of 128 weights, as `qwen_helpers.fast` makes them.
 BITS = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0, "int8": 8 + 32 / 128, "int4": 4 + 32 / 128}
@@ -33,8 +33,8 @@ def kv_bytes(model: Model, precision: str, tokens: int) -> int:
 def peak_bytes(model: Model, precision: str, prompt: int, answer: int) -> int:
     """Peak memory of the process on a CPU while it reads `prompt` tokens and writes `answer` tokens.
 
-    Weights, KV cache, LIBRARIES, and WORK numbers per prompt token and column of the MLP: intermediate results, which
-    are there only while the prompt is read, since all of it goes through a layer at once.
+    Weights, KV cache, LIBRARIES, and preflight.WORK numbers per prompt token and column of the MLP: intermediate
+    results, which are there only while the prompt is read, since all of it goes through a layer at once.
     """
     work = WORK * model.intermediate * round(max(16, bits(precision)) / 8) * prompt
     return weight_bytes(model, precision) + kv_bytes(model, precision, prompt + answer) + LIBRARIES + work
