@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from qwen_helpers.engines import Finish, Pieces, check_tokenizer
+from qwen_helpers.fast import check_library
 from qwen_helpers.folders import ModelFolderError
 
 SETTINGS = {"do_sample", "temperature", "top_k", "top_p", "repetition_penalty"}  # the same names as in transformers
@@ -21,6 +22,7 @@ class OnnxEngine:
 
     def __init__(self, model_dir):
         """Load the folder `model_dir`. Raises ModelFolderError if it is not one that was converted, and whole."""
+        check_library()
         import onnxruntime_genai
         import psutil
         from transformers import AutoTokenizer

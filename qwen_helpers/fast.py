@@ -10,12 +10,22 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from qwen_helpers.folders import ModelFolderError, check_folder
 from qwen_helpers.models import find_folder
 
 BLOCK = 128  # weights that share one scale; the builder's own 32 reads 17 % more bytes per token
+
+
+def check_library() -> None:
+    """Raise ModelFolderError if onnxruntime-genai is missing, as it is on Python 3.10."""
+    if not find_spec("onnxruntime_genai"):
+        raise ModelFolderError(
+            "onnxruntime-genai is not installed. It needs Python 3.11 or 3.12: delete the folder .venv, run course.py "
+            "with one of these; if you have one, run course.py again."
+        )
 
 
 def convert(model_dir, out_dir, precision: str = "int4") -> Path:
@@ -25,6 +35,7 @@ def convert(model_dir, out_dir, precision: str = "int4") -> Path:
     `OUT_DIR.incomplete`, which the next one deletes. Raises ModelFolderError if `out_dir` is there already, if the
     model is not whole, or if the builder fails, with its last line.
     """
+    check_library()
     source, out = check_folder(find_folder(model_dir)), Path(out_dir).expanduser().absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelFolderError(f"{out} is there already: use it, delete it, or give another name.")

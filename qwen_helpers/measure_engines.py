@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -44,7 +45,7 @@ def engines(model_dir=None, size=None, tokens: int = 64, rounds: int = 3, passes
             model, folder, _ = _look_up(model_folder() if model_dir is None else model_dir)
         folders = {}
         for precision in ("int8", "int4"):
-            if f"onnx {precision}" in only:
+            if f"onnx {precision}" in only and find_spec("onnxruntime_genai"):
                 start = time.perf_counter()
                 folders[f"onnx {precision}"] = convert(folder, Path(temporary, precision), precision)
                 print(f"converted to {precision} in {time.perf_counter() - start:.0f} s", flush=True)

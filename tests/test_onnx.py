@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytest.importorskip("onnxruntime_genai", reason="needs Python 3.11 or 3.12")
+
 from qwen_helpers import TINY_CHAT, Chat, fast
 from qwen_helpers.engine_onnx import OnnxEngine
 from qwen_helpers.engines import TransformersEngine
@@ -108,6 +110,13 @@ def test_a_folder_that_was_not_converted(tmp_path):
         OnnxEngine(TINY_CHAT)
     with pytest.raises(ModelFolderError, match="no converted model"):
         OnnxEngine(tmp_path / "nowhere")
+
+
+def test_without_the_library_there_is_one_sentence(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(fast, "find_spec", lambda name: None)
+    for attempt in (lambda: fast.convert(TINY_CHAT, tmp_path / "out"), lambda: OnnxEngine(folder)):
+        with pytest.raises(ModelFolderError, match="onnxruntime-genai is not installed. It needs Python 3.11 or 3.12"):
+            attempt()
 
 
 def test_nothing_is_overwritten(tmp_path):
