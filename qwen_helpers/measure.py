@@ -124,8 +124,29 @@ def main() -> None:
     command = commands.add_parser("hub", help="the course's hub against nginx: one client, one large file")
     command.add_argument("--gigabytes", type=float, default=1)
     command.add_argument("--rounds", type=int, default=5)
+    command = commands.add_parser("engines", help="every engine and precision of the course side by side")
+    command.add_argument("--model", help="model folder (default: the one the lessons use)")
+    command.add_argument("--shape", help="instead: random weights in the shape of a real model, such as 0.5b")
+    command.add_argument("--tokens", type=int, default=64)
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--passes", type=int, default=1, help="repeat the whole table and take medians")
+    command = commands.add_parser("memory", help="predicted and measured peak memory over the context length")
+    command.add_argument("--shape", default="0.5b")
+    command = commands.add_parser("gpu", help="128 tokens of a 1.5B and a 7B on a GPU, beside the V100 of 2024")
     args = parser.parse_args()
-    if args.name == "hub":
+    if args.name == "engines":
+        from qwen_helpers.measure_engines import engines
+
+        print(json.dumps(engines(args.model, args.shape, args.tokens, args.rounds, args.passes), ensure_ascii=False))
+    elif args.name == "memory":
+        from qwen_helpers.measure_memory import memory
+
+        print(json.dumps(memory(args.shape)))
+    elif args.name == "gpu":
+        from qwen_helpers.measure_gpu import gpu
+
+        print(json.dumps(gpu()))
+    elif args.name == "hub":
         from qwen_helpers.measure_hub import hub
 
         print(json.dumps(hub(args.gigabytes, args.rounds)))

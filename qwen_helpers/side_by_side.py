@@ -5,7 +5,6 @@ its own memory to measure. All compute in float32: in bfloat16 two correct progr
 """
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qwen_helpers.engine_runs import Peak
 from qwen_helpers.folders import course_root
 from qwen_helpers.models import find_folder
 
@@ -160,32 +160,19 @@ def forward(model, tensor, no_grad):
 
 
 def main() -> None:
-    request = json.load(sys.stdin)
+    request, peak = json.load(sys.stdin), Peak()
     prompt, answer, logits = SIDES[request["engine"]](request)
     answer()  # a warm-up: the first call of anything is slower
     start = time.perf_counter()
     tokens = answer()
     seconds = time.perf_counter() - start
-    peak = peak_bytes()  # before the logits below, which no chat would keep
+    peak_bytes = peak.bytes  # before the logits below, which no chat would keep
     ids = request["ids"] or prompt + tokens
     chosen_from = logits(ids)[len(prompt) - 1 : -1]  # the logits at a place decide on the token after it
     folder = Path(request["folder"])
     np.save(folder / "logits.npy", chosen_from.astype("float32"))
-    result = {"prompt": prompt, "answer": tokens, "tokens_per_s": len(tokens) / seconds, "peak_bytes": peak}
+    result = {"prompt": prompt, "answer": tokens, "tokens_per_s": len(tokens) / seconds, "peak_bytes": peak_bytes}
     (folder / "answer.json").write_text(json.dumps(result))
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had resident so far."""
-    if sys.platform == "linux":  # not ru_maxrss: a new process inherits that from the one that started it
-        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """`check` says right only to right answers, and gives each wrong one a hint, never a traceback."""
 
 from importlib.metadata import version
+from statistics import mean, median
 
 import pytest
 
 from qwen_helpers import check
-from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06
+from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07
 
 
 def turn(question, history, answer):
@@ -90,6 +91,14 @@ def repair_in_place(config):
     return config
 
 
+def tokens_per_second(parameters, bits, gb_per_s):
+    return gb_per_s * 1e9 / (parameters * bits / 8)
+
+
+def honest_rate(seconds, tokens):
+    return tokens / median(seconds[1:])
+
+
 DEVICES = {
     "laptop without NVIDIA card, Windows": "cpu",
     "MacBook with an M3": "mps",
@@ -114,6 +123,9 @@ RIGHT = [
     (lesson_06.exercise_1, lesson_06.GREETING),
     (lesson_06.exercise_2, first_difference),
     (lesson_06.exercise_3, repair),
+    (lesson_07.exercise_1, 469_762_048),
+    (lesson_07.exercise_2, tokens_per_second),
+    (lesson_07.exercise_3, honest_rate),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -184,6 +196,21 @@ WRONG = [
     (lesson_06.exercise_3, repair_in_place, "return a new one"),
     (lesson_06.exercise_3, lambda config: None, "return a dictionary"),
     (lesson_06.exercise_3, lambda config: config["theta"], "KeyError"),
+    (lesson_07.exercise_1, "470 MB", "a number of bytes"),
+    (lesson_07.exercise_1, 234_881_024, "hence the 2 in front"),
+    (lesson_07.exercise_1, 117_440_512, "two factors of 2"),
+    (lesson_07.exercise_1, 3_288_334_336, "not the 28 attention heads"),
+    (lesson_07.exercise_1, 57_344, "that is for one token"),
+    (lesson_07.exercise_1, 1, "multiply 2, layers"),
+    (lesson_07.exercise_2, lambda parameters, bits, speed: speed * 1e9 / (parameters * 2), "a quarter of that"),
+    (lesson_07.exercise_2, lambda parameters, bits, speed: speed / (parameters * bits / 8), "1 GB, which 50 GB/s"),
+    (lesson_07.exercise_2, lambda parameters, bits: 1, "TypeError"),
+    (lesson_07.exercise_2, lambda parameters, bits, speed: "fast", "50.0 tokens/s"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / median(seconds), "the median is that of 2 and 4"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / mean(seconds), "warms up"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / mean(seconds[1:]), "not the mean"),
+    (lesson_07.exercise_3, lambda seconds, tokens: tokens / min(seconds), "not the best"),
+    (lesson_07.exercise_3, lambda seconds: 1, "TypeError"),
 ]
 
 

@@ -1,0 +1,142 @@
+"""Lesson 7's arithmetic and its measurements: the formulas against real models, the commands against their promises."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from qwen_helpers import TINY_CHAT, preflight
+from qwen_helpers.bandwidth import bandwidth
+from qwen_helpers.calculator import NAMES, Calculator, estimate
+from qwen_helpers.engines import TransformersEngine
+from qwen_helpers.measure_engines import ENGINES, _ratios, engines
+from qwen_helpers.measure_memory import memory
+from qwen_helpers.models import find_model
+from qwen_helpers.predict import BITS, bytes_per_token, ceiling, kv_bytes, peak_bytes, weight_bytes
+from qwen_helpers.preflight import _look_up
+from qwen_helpers.shapes import SHAPES, config_of, save_random, shape
+
+TINY = _look_up(TINY_CHAT)[0]
+
+
+def test_the_weights_and_the_cache_are_those_of_a_real_model():
+    model = TransformersEngine(TINY_CHAT, dtype="float32", device="cpu").model
+    assert weight_bytes(TINY, "float32") == sum(p.numel() * 4 for p in model.parameters())
+    with torch.no_grad():
+        cache = model(input_ids=torch.arange(37)[None], use_cache=True).past_key_values
+    assert kv_bytes(TINY, "float32", 37) == sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-7B"])
+def test_preflight_stays_on_the_safe_side_of_the_peak(name, dtype):
+    for tokens in (64, 4096):
+        ratio = preflight(name, dtype=dtype, context=tokens).needed_bytes / peak_bytes(
+            find_model(name), dtype, tokens, 0
+        )
+        assert 1 <= ratio < 1.15
+
+
+def test_the_ceiling():
+    tied, untied = find_model("Qwen/Qwen2.5-0.5B"), find_model("Qwen/Qwen2.5-7B")
+    assert bytes_per_token(tied, "bfloat16", 0) == tied.weight_bytes("bfloat16")
+    assert bytes_per_token(untied, "bfloat16", 0) == untied.weight_bytes("bfloat16") - 2 * 152064 * 3584
+    assert ceiling(untied, "bfloat16", 0, 14.0) == pytest.approx(0.99, abs=0.01)
+    assert ceiling(tied, "int4", 0, 50) / ceiling(tied, "bfloat16", 0, 50) == pytest.approx(16 / 4.25)
+    assert bytes_per_token(tied, "int4", 10) - bytes_per_token(tied, "int4", 0) == 10 * tied.kv_bytes_per_token()
+
+
+def test_an_unknown_precision():
+    with pytest.raises(ValueError, match="Unknown precision 'int3': use one of float32"):
+        weight_bytes(TINY, "int3")
+
+
+def test_bandwidth_counts_what_it_touches():
+    rates = bandwidth(megabytes=40, rounds=2)
+    assert rates["best"] == max(rates.values()) and min(rates.values()) > 0.1
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_random_model_has_the_shape_of_the_real_one(name):
+    from transformers import Qwen2ForCausalLM
+
+    with torch.device("meta"):
+        assert Qwen2ForCausalLM(config_of(shape(name))).num_parameters() == shape(name).parameters
+
+
+def test_a_random_model_answers_with_text(tmp_path):
+    folder = save_random(TINY, tmp_path)
+    engine = TransformersEngine(folder, device="cpu")
+    assert "".join(engine.stream([{"role": "user", "content": "Hi"}], max_new_tokens=8, do_sample=False)).strip()
+    with pytest.raises(ValueError, match="Unknown shape '9b': use one of 0.5b"):
+        shape("9b")
+
+
+@pytest.mark.skipif(find_spec("onnxruntime_genai") is None, reason="needs Python 3.11 or 3.12")
+def test_engines_prints_a_table_and_ends_with_json(capsys):
+    few = ("transformers float32", "transformers bfloat16", "onnx int4")
+    result = engines(TINY_CHAT, tokens=24, rounds=1, only=few)
+    assert json.loads(json.dumps(result)) == result and list(result["engines"]) == list(few)
+    for row in result["engines"].values():
+        assert row["tokens"] == 24 and row["tokens_per_s"] > 0 and row["load_s"] > 0 and row["same_answer"] is True
+        assert 2e8 < row["peak_bytes"] < 2e9 and "of the ceiling" in row["limit"]
+    ratios = result["over_transformers_bf16"]
+    assert result["best_over_transformers_bf16"] == max(ratios.values()) and ratios["transformers bfloat16"] == 1
+    assert "load s" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(find_spec("torchao") is not None, reason="torchao is installed")
+def test_an_engine_that_cannot_run_is_a_row_with_a_reason(capsys):
+    result = engines(TINY_CHAT, only=("torchao int8",))
+    assert result["engines"]["torchao int8"]["error"].startswith("needs torchao") and result["best"] is None
+    assert "needs torchao, which the course leaves out: pip install" in capsys.readouterr().out
+
+
+def test_ratios_are_taken_within_a_pass():
+    runs = {"transformers bfloat16": [10, 1, 1], "onnx int4": [50, 5, 6]}  # the last two on a busy machine
+    runs = {name: [{"tokens_per_s": rate} for rate in rates] for name, rates in runs.items()}
+    assert _ratios(runs) == {"transformers bfloat16": 1, "onnx int4": 5} and set(ENGINES) > set(runs)
+    assert _ratios({"onnx int4": [{"tokens_per_s": 5}]}) == {}
+
+
+def test_memory_compares(monkeypatch, capsys):
+    monkeypatch.setattr("qwen_helpers.measure_memory.shape", lambda name: TINY)
+    result = memory("tiny", contexts=(64,), dtypes=("bfloat16",))
+    (point,) = result["points"]
+    assert point["error"] == point["predicted"] / point["measured"] - 1 and result["worst"] == abs(point["error"])
+    assert "predicted GB" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_gpu_says_in_one_sentence_that_there_is_none():
+    command = [sys.executable, "-m", "qwen_helpers.measure", "gpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("There is no GPU that PyTorch can use")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_calculator_tells_what_fits():
+    text = estimate("Qwen/Qwen2.5-7B-Instruct", "bfloat16", 4096, 12, 360)
+    assert "DOES NOT FIT" in text and "too slow to use" in text
+    text = estimate("Qwen/Qwen2.5-7B-Instruct", "int4", 4096, 12, 360)
+    assert "it fits" in text and "tokens/s at 360 GB/s" in text
+    with pytest.raises(ValueError, match="takes 1 to 32768 tokens"):
+        estimate("Qwen/Qwen2.5-7B-Instruct", "int4", 99999, 12, 360)
+
+
+def test_the_calculator_follows_its_fields():
+    calculator = Calculator(memory_gb=8, gb_per_s=50)
+    assert "Qwen2.5-0.5B" in calculator.text and "it fits" in calculator.text
+    for name in NAMES:
+        for precision in BITS:
+            for context in (512, 32768):
+                calculator.model.value, calculator.precision.value, calculator.context.value = name, precision, context
+                assert (
+                    calculator.text.startswith(f"{name}, {precision}, {context:,}") and "GB" in calculator.shown.value
+                )
+    calculator.memory.value = 1
+    assert "NOT FIT" in calculator.text and "#fde2e0" in calculator.shown.value
+    assert calculator._repr_mimebundle_()["text/plain"] == calculator.text
