@@ -24,22 +24,39 @@ def verdict(losses: list[float]) -> str:
     if last > 1.2 * best:
         return f"Diverged: the loss was {best:.2f}, and ends at {last:.2f}. {lower}"
     if last > 0.9 * losses[0]:
-        return f"Learnt nothing: the loss began at {losses[0]:.2f} and ends at {last:.2f}. Look at data and learning_rate."
+        return (
+            f"Learnt nothing: the loss began at {losses[0]:.2f} and ends at {last:.2f}. Look at data and learning_rate."
+        )
     return f"Fine: the loss went from {losses[0]:.2f} down to {last:.2f}."
 
 
 def watch(name: str = "live_loss") -> str:
-    """Register the live plot with ms-swift and return its name, for SftArguments(callbacks=[watch()])."""
+    """Register the live plot with ms-swift and return its name, for SftArguments(callbacks=[watch()]).
+
+    It takes the place of ms-swift's own bar, which prints a dictionary for each logged loss.
+    """
     import matplotlib.pyplot as plt
     from IPython.display import display
     from swift import TrainerCallback, callbacks_map
+    from tqdm.auto import tqdm
+    from transformers import PrinterCallback, ProgressCallback
 
     class LiveLoss(TrainerCallback):
         """Draws after each logged loss; transformers calls these methods while it trains."""
 
+        def on_init_end(self, args, state, control, **kwargs):
+            handler = self.trainer.callback_handler
+            loud = (PrinterCallback, ProgressCallback)
+            handler.callbacks = [callback for callback in handler.callbacks if not isinstance(callback, loud)]
+
         def on_train_begin(self, args, state, control, **kwargs):
-            self.figure, self.axes = plt.subplots(figsize=(6, 2.5))
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="steps")
+            self.figure, self.axes = plt.subplots(figsize=(6, 2.5), dpi=70)
+            plt.close(self.figure)  # else the notebook would show it once more at the end of the cell
             self.shown = display(self.figure, display_id=True)
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.bar.update(state.global_step - self.bar.n)
 
         def on_log(self, args, state, control, **kwargs):
             self.axes.clear()
@@ -52,7 +69,7 @@ def watch(name: str = "live_loss") -> str:
             self.shown.update(self.figure)
 
         def on_train_end(self, args, state, control, **kwargs):
-            plt.close(self.figure)
+            self.bar.close()
 
     callbacks_map[name] = LiveLoss
     return name

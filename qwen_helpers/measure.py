@@ -124,8 +124,15 @@ def main() -> None:
     command = commands.add_parser("hub", help="the course's hub against nginx: one client, one large file")
     command.add_argument("--gigabytes", type=float, default=1)
     command.add_argument("--rounds", type=int, default=5)
+    commands.add_parser(
+        "training", help="peak memory of LoRA on the CPU, against the prediction (4 GB, a minute or two)"
+    )
     args = parser.parse_args()
-    if args.name == "hub":
+    if args.name == "training":
+        from qwen_helpers.measure_training import training
+
+        print(json.dumps(training()))
+    elif args.name == "hub":
         from qwen_helpers.measure_hub import hub
 
         print(json.dumps(hub(args.gigabytes, args.rounds)))

@@ -30,9 +30,7 @@ class TrainingMemory:
 
     @property
     def total(self) -> int:
-        return (
-            self.weights + self.adapter + self.gradients + self.optimizer + self.activations + self.libraries
-        )
+        return self.weights + self.adapter + self.gradients + self.optimizer + self.activations + self.libraries
 
     def __str__(self) -> str:
         parts = ("weights", "adapter", "gradients", "optimizer", "activations", "libraries", "total")
