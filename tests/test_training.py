@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
+from lessons import ROOT, read
 
 from qwen_helpers import TINY_BASE
 from qwen_helpers.live_loss import verdict
@@ -246,3 +248,18 @@ def test_a_disk_that_fills_up_during_a_save_leaves_the_checkpoint_before_whole(t
     assert report["link"] == "checkpoint-3"
     adapters = [tmp_path / run / "checkpoint-6" / "adapter_model.safetensors" for run in ("peace", "full")]
     assert adapters[0].read_bytes() == adapters[1].read_bytes(), "resumed, it ends as if nothing had happened"
+
+
+def test_every_flag_that_the_lesson_names_exists(monkeypatch):
+    """The commands for a GPU are not run anywhere; at least ms-swift must know each of their words."""
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+    from swift import ExportArguments, SftArguments
+
+    text = "\n".join(cell.source for cell in read(ROOT / "notebooks" / "08_finetune.ipynb").cells)
+    text, old = text.split("## Coming from an older tutorial?")
+    known = {field.name for arguments in (SftArguments, ExportArguments) for field in fields(arguments)}
+    named = set(re.findall(r"--([a-z_]+)", text))
+    assert len(named) > 20 and named <= known
+    for row in re.findall(r"^\| `--.+$", old, re.MULTILINE):
+        before, now = (set(re.findall(r"--([a-z_]+)", column)) for column in row.split("|")[1:3])
+        assert now <= known and not (before - {"model_type"}) & known
