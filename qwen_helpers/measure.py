@@ -133,6 +133,9 @@ def main() -> None:
     command = commands.add_parser("memory", help="predicted and measured peak memory over the context length")
     command.add_argument("--shape", default="0.5b")
     command = commands.add_parser("gpu", help="128 tokens of a 1.5B and a 7B on a GPU, beside the V100 of 2024")
+    commands.add_parser(
+        "training", help="peak memory of LoRA on the CPU, against the prediction (4 GB, a minute or two)"
+    )
     args = parser.parse_args()
     if args.name == "engines":
         from qwen_helpers.measure_engines import engines
@@ -146,6 +149,10 @@ def main() -> None:
         from qwen_helpers.measure_gpu import gpu
 
         print(json.dumps(gpu()))
+    elif args.name == "training":
+        from qwen_helpers.measure_training import training
+
+        print(json.dumps(training()))
     elif args.name == "hub":
         from qwen_helpers.measure_hub import hub
 

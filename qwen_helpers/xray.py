@@ -6,6 +6,7 @@ Lesson 3 uses it to check a template by eye, lesson 8 to show which tokens a mod
 import html
 
 COLOURS = {"system": "#e8def8", "user": "#d3e8fd", "assistant": "#d8f0d8", "tool": "#fde7c8"}
+COLOURS |= {"learnt": "#9ad8a0", "only read": "#eeeeee"}  # of `xray_labels`
 
 
 class XRay:
@@ -52,6 +53,18 @@ def xray(tokenizer, messages) -> XRay:
             role = tokenizer.decode(ids[position + 1 : position + 20]).split("\n")[0]
         tokens.append((readable(tokenizer, token), role, token in special))
     return XRay(tokens)
+
+
+def xray_labels(tokenizer, ids: list[int], labels: list[int]) -> XRay:
+    """Take apart one dialogue as a trainer sees it: `ids` are its tokens, `labels` what the loss looks at, as long.
+
+    A label of -100 means that the loss skips the token: the model reads it, and does not learn to write it.
+    """
+    if len(ids) != len(labels):
+        raise ValueError(f"{len(ids)} ids and {len(labels)} labels: give both of the same dialogue.")
+    special = set(tokenizer.all_special_ids)
+    parts = ["only read" if label == -100 else "learnt" for label in labels]
+    return XRay([(readable(tokenizer, t), part, t in special) for t, part in zip(ids, parts, strict=True)])
 
 
 def readable(tokenizer, token: int) -> str:

@@ -6,7 +6,16 @@ from statistics import mean, median
 import pytest
 
 from qwen_helpers import check
-from qwen_helpers.exercises import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07
+from qwen_helpers.exercises import (
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+    lesson_07,
+    lesson_08,
+)
 
 
 def turn(question, history, answer):
@@ -126,6 +135,9 @@ RIGHT = [
     (lesson_07.exercise_1, 469_762_048),
     (lesson_07.exercise_2, tokens_per_second),
     (lesson_07.exercise_3, honest_rate),
+    (lesson_08.exercise_1, lambda ids, learn: [i if keep else -100 for i, keep in zip(ids, learn, strict=True)]),
+    (lesson_08.exercise_2, {"loss": [3.3, 1.0], "eval_loss": [4.1, 2.9, 3.0]}),
+    (lesson_08.exercise_3, 92160),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -211,6 +223,21 @@ WRONG = [
     (lesson_07.exercise_3, lambda seconds, tokens: tokens / mean(seconds[1:]), "not the mean"),
     (lesson_07.exercise_3, lambda seconds, tokens: tokens / min(seconds), "not the best"),
     (lesson_07.exercise_3, lambda seconds: 1, "TypeError"),
+    (lesson_08.exercise_1, lambda ids, learn: [i for i, keep in zip(ids, learn, strict=True) if keep], "one label for"),
+    (lesson_08.exercise_1, lambda ids, learn: None, "return a list"),
+    (lesson_08.exercise_1, lambda ids, learn: [-100 if k else i for i, k in zip(ids, learn, strict=True)], "wrong way"),
+    (lesson_08.exercise_1, lambda ids, learn: [i if k else 0 for i, k in zip(ids, learn, strict=True)], "-100 only"),
+    (lesson_08.exercise_1, lambda ids, learn: [1 if k else -100 for k in learn], "the token itself"),
+    (lesson_08.exercise_1, lambda ids: ids, "TypeError"),
+    (lesson_08.exercise_2, 4, "call learn("),
+    (lesson_08.exercise_2, {"loss": [3.3], "eval_loss": []}, "call learn("),
+    (lesson_08.exercise_2, {"loss": [3.3, 2.5], "eval_loss": [4.1, 4.0]}, "has not learnt"),
+    (lesson_08.exercise_2, {"loss": [3.3, float("nan")], "eval_loss": [4.1, 4.0]}, "has not learnt"),
+    (lesson_08.exercise_2, {"loss": [3.3, 0.3], "eval_loss": [4.1, 2.9, 3.4]}, "was 2.90 at its value 2 of 3"),
+    (lesson_08.exercise_3, 4358144, "the matrix itself"),
+    (lesson_08.exercise_3, 14336, "A alone"),
+    (lesson_08.exercise_3, 46080, "rank 8"),
+    (lesson_08.exercise_3, "92160", "add the two"),
 ]
 
 

@@ -19,6 +19,7 @@ EXPECTED = {
     "04_streaming": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n" * 2],
     "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数", "Goodbye."],
     "06_paddlenlp": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n"],
+    "08_finetune": [f"-> {text}\n" for text in ("The train leaves the station at seven.", "The plums are blue.")],
     "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
     "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
@@ -30,7 +31,8 @@ each_lesson = pytest.mark.parametrize("path", RUNNABLE, ids=[path.stem for path 
 
 def recipe(path, tmp_path) -> str:
     (cell,) = tagged(read(path), "recipe")
-    model_dir = tmp_path / "Qwen2.5-0.5B-Instruct" if path.stem == "02_download" else TINY_CHAT
+    own = {"02_download": tmp_path / "Qwen2.5-0.5B-Instruct", "08_finetune": TINY_BASE}
+    model_dir = own.get(path.stem, TINY_CHAT)
     source = re.sub(r"^model_dir = .*", lambda _: f"model_dir = {str(model_dir)!r}", cell.source)
     return re.sub(r"^base_dir = .*", lambda _: f"base_dir = {str(TINY_BASE)!r}", source, flags=re.MULTILINE)
 
