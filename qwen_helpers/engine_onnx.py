@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 
-from qwen_helpers.engines import Finish, Pieces, check_tokenizer
+from qwen_helpers.engines import Finish, Pieces, check_tokenizer, encode_prompt, finish_reason, take_template
 from qwen_helpers.fast import check_library
 from qwen_helpers.folders import ModelFolderError
 
@@ -42,15 +42,13 @@ class OnnxEngine:
         config.overlay(json.dumps({"model": {"decoder": {"session_options": threads}}}))
         self.onnx = onnxruntime_genai.Model(config)
         self.context = settings["model"]["context_length"]
-        stops = settings["model"]["eos_token_id"]
-        self.stops = stops if isinstance(stops, list) else [stops]
+        self.stops = settings["model"]["eos_token_id"]
         search = {name: settings["search"][name] for name in ("do_sample", "temperature")}
         self.model = SimpleNamespace(device="cpu", generation_config=SimpleNamespace(**search))  # for the chat box
 
     def encode(self, messages, **template) -> list[int]:
         """The prompt as the model reads it, from the folder's own template."""
-        prompt = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, **template)
-        return prompt["input_ids"]
+        return encode_prompt(self.tokenizer, messages, **template)
 
     def count(self, messages, **template) -> int:
         return len(self.encode(messages, **template))
@@ -63,22 +61,20 @@ class OnnxEngine:
         """
         import onnxruntime_genai
 
-        template = {"enable_thinking": generation.pop("enable_thinking")} if "enable_thinking" in generation else {}
-        prompt = self.encode(messages, **template)
+        prompt = self.encode(messages, **take_template(generation))
         params = onnxruntime_genai.GeneratorParams(self.onnx)
         params.set_search_options(**self.search_options(len(prompt), **generation))
         generator = onnxruntime_genai.Generator(self.onnx, params)
         generator.append_tokens(prompt)
         pieces: list[str] = []
-        decode, count, token = Pieces(self.tokenizer, pieces.append), 0, None
-        decode.in_prompt = False  # it is shown the answer only
+        decode, count, token = Pieces(self.tokenizer, pieces.append, in_prompt=False), 0, None
         while not generator.is_done():
             generator.generate_next_token()
             token, count = generator.get_next_tokens()[0], count + 1
             decode.put(token)
             if pieces:
                 yield pieces.pop()
-        return Finish("stop" if token in self.stops else "length", len(prompt), count)
+        return Finish(finish_reason(token, self.stops), len(prompt), count)
 
     def search_options(self, prompt_tokens: int, max_new_tokens=512, min_new_tokens=0, **generation) -> dict:
         """The library's search options, whose lengths count the prompt too, from the names of transformers."""

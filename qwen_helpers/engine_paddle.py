@@ -3,9 +3,10 @@
 import os
 import warnings
 from collections.abc import Generator
+from functools import partial
 from importlib.util import find_spec
 
-from qwen_helpers.engines import Finish, Pieces
+from qwen_helpers.engines import Finish, Pieces, finish_reason, paused, take_template
 from qwen_helpers.paddle_folder import paddle_folder
 
 SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
@@ -66,41 +67,22 @@ class PaddleEngine:
     def stream(self, messages, **generation) -> Generator[str, None, Finish]:
         """Yield the answer piece by piece, a token at a time. Return a Finish.
 
-        As in TransformersEngine, `generate` runs in a greenlet, a function that can pause and hand something over;
-        closing the iterator ends it at once. Raises
-        ValueError for a setting that is not in SETTINGS: PaddleNLP would ignore it silently.
+        As in TransformersEngine, closing the iterator ends `generate` at once. Raises ValueError for a setting that is
+        not in SETTINGS: PaddleNLP would ignore it silently.
         """
         import paddle
-        from greenlet import getcurrent, greenlet
 
-        generation.pop("enable_thinking", None)
+        take_template(generation)
         inputs, settings = self.encode(messages), generate_settings(generation)
-        grad = paddle.is_grad_enabled()
 
-        def hand_over(piece: str) -> None:
-            with paddle.set_grad_enabled(grad):
-                worker.parent.switch(piece)
+        def generate(hand_over):
+            streamer = Pieces(self.tokenizer, hand_over, in_prompt=False)  # PaddleNLP sends only new tokens
+            return self.model.generate(**inputs, **settings, streamer=streamer)
 
-        streamer = Pieces(self.tokenizer, hand_over)
-        streamer.in_prompt = False  # PaddleNLP sends only new tokens
-        worker = greenlet(lambda: self.model.generate(**inputs, **settings, streamer=streamer))
-        try:
-            while True:
-                worker.parent = getcurrent()
-                handed_over = worker.switch()
-                if worker.dead:  # then it is what generate returned
-                    ids, _ = handed_over
-                    return self.finish(ids[0].tolist(), inputs["input_ids"].shape[1])
-                yield handed_over
-        finally:
-            if not worker.dead:
-                worker.throw()
-
-    def finish(self, tokens: list[int], prompt_tokens: int) -> Finish:
-        """`tokens` is what `generate` wrote, without the prompt."""
+        ids, _ = yield from paused(generate, partial(paddle.set_grad_enabled, paddle.is_grad_enabled()))
+        tokens = ids[0].tolist()
         stops = self.model.generation_config.eos_token_id
-        stops = stops if isinstance(stops, list) else [stops]
-        return Finish("stop" if tokens[-1] in stops else "length", prompt_tokens, len(tokens))
+        return Finish(finish_reason(tokens[-1], stops), inputs["input_ids"].shape[1], len(tokens))
 
 
 def generate_settings(generation: dict) -> dict:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 
-from qwen_helpers.engines import Finish, Pieces, check_tokenizer
+from qwen_helpers.engines import Finish, Pieces, check_tokenizer, encode_prompt, take_template
 from qwen_helpers.folders import check_folder
 from qwen_helpers.models import find_folder
 
@@ -68,8 +68,7 @@ class SwiftEngine:
 
     def encode(self, messages, **template) -> list[int]:
         """The prompt as the model reads it. ms-swift makes the same, but refuses to count one that is too long."""
-        prompt = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, **template)
-        return prompt["input_ids"]
+        return encode_prompt(self.tokenizer, messages, **template)
 
     def count(self, messages, **template) -> int:
         return len(self.encode(messages, **template))
@@ -82,7 +81,7 @@ class SwiftEngine:
         """
         from swift import InferEngine, InferRequest
 
-        template = {"enable_thinking": generation.pop("enable_thinking")} if "enable_thinking" in generation else {}
+        template = take_template(generation)
         turn, requests = Turn(self.tokenizer), [InferRequest(messages=messages, chat_template_kwargs=template)]
         config = request_config(generation)
         # What TransformersEngine.infer does with stream=True, and the hook that it does not pass on.

@@ -7,6 +7,7 @@ the longest prompt and answer together. It keeps no history: that is `chat.py`.
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 
 from qwen_helpers.folders import ModelFolderError, check_folder
 from qwen_helpers.models import find_folder
@@ -73,45 +74,76 @@ class TransformersEngine:
         0.5 to 0.95 times as fast. Closing the iterator ends `generate` at once; errors and Ctrl-C pass through.
         """
         import torch
-        from greenlet import getcurrent, greenlet
 
-        template = {"enable_thinking": generation.pop("enable_thinking")} if "enable_thinking" in generation else {}
+        template = take_template(generation)
         inputs = {name: tensor.to(self.model.device) for name, tensor in self.encode(messages, **template).items()}
-        grad = torch.is_grad_enabled()  # generate switches it off for itself, not for the reader of the pieces
 
-        def hand_over(piece: str) -> None:
-            with torch.set_grad_enabled(grad):
-                worker.parent.switch(piece)
+        def generate(hand_over):
+            return self.model.generate(**inputs, **generation, streamer=Pieces(self.tokenizer, hand_over))
 
-        streamer = Pieces(self.tokenizer, hand_over)
-        worker = greenlet(lambda: self.model.generate(**inputs, **generation, streamer=streamer))
-        try:
-            while True:
-                worker.parent = getcurrent()  # whoever asks for a piece gets it
-                piece = worker.switch()
-                if worker.dead:  # then `piece` is what generate returned
-                    return self.finish(piece[0], inputs["input_ids"].shape[1], generation)
-                yield piece
-        finally:
-            if not worker.dead:  # it sleeps in the middle of an answer that nobody reads on
-                worker.throw()
-
-    def finish(self, tokens, prompt_tokens: int, generation) -> Finish:
-        """`tokens` is what `generate` wrote, prompt first. It ends with a stop token, or it was cut."""
+        # generate switches gradients off for itself, not for the reader of the pieces
+        output = yield from paused(generate, partial(torch.set_grad_enabled, torch.is_grad_enabled()))
+        tokens, prompt_tokens = output[0], inputs["input_ids"].shape[1]
         stops = generation.get("eos_token_id", self.model.generation_config.eos_token_id)
-        stops = stops if isinstance(stops, list) else [stops]  # Qwen's instruct models have two
-        reason = "stop" if tokens[-1].item() in stops else "length"
-        return Finish(reason, prompt_tokens, len(tokens) - prompt_tokens)
+        return Finish(finish_reason(tokens[-1].item(), stops), prompt_tokens, len(tokens) - prompt_tokens)
+
+
+def take_template(generation: dict) -> dict:
+    """Take what belongs to the chat template out of `generation`, which `generate` then gets without it."""
+    return {name: generation.pop(name) for name in ("enable_thinking",) if name in generation}
+
+
+def encode_prompt(tokenizer, messages, **template) -> list[int]:
+    """The prompt as the model reads it, for engines that take plain ids."""
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, **template)[
+        "input_ids"
+    ]
+
+
+def stop_tokens(ids: int | list[int]) -> list[int]:
+    """`eos_token_id` as a list: some models have one stop token, Qwen's instruct models two."""
+    return ids if isinstance(ids, list) else [ids]
+
+
+def finish_reason(last_token: int, stops: int | list[int]) -> str:
+    """Why an answer with this last token ended: "stop", or "length" if it was cut."""
+    return "stop" if last_token in stop_tokens(stops) else "length"
+
+
+def paused(generate, own_gradients) -> Generator:
+    """Yield what `generate(hand_over)` hands over, one thing at a time; return what it returns.
+
+    It runs in a greenlet, a function that can pause: it sleeps from one `hand_over` until the next thing is asked for.
+    Closing the iterator ends it at once. `own_gradients()` is a context with the reader's own setting of gradients.
+    """
+    from greenlet import getcurrent, greenlet
+
+    def hand_over(thing) -> None:
+        with own_gradients():
+            worker.parent.switch(thing)
+
+    worker = greenlet(lambda: generate(hand_over))
+    try:
+        while True:
+            worker.parent = getcurrent()  # whoever asks for a piece gets it
+            handed_over = worker.switch()
+            if worker.dead:  # then it is what generate returned
+                return handed_over
+            yield handed_over
+    finally:
+        if not worker.dead:  # it sleeps in the middle of an answer that nobody reads on
+            worker.throw()
 
 
 class Pieces:
     """A streamer for `generate`: calls `hand_over` with the text of each new token, special tokens left out."""
 
-    def __init__(self, tokenizer, hand_over):
+    def __init__(self, tokenizer, hand_over, in_prompt: bool = True):
+        """`in_prompt=False` is for libraries that send only the answer, and not the prompt before it."""
         from tokenizers.decoders import DecodeStream
 
         self.decode = DecodeStream(skip_special_tokens=True)
-        self.tokenizer, self.hand_over, self.in_prompt = tokenizer.backend_tokenizer, hand_over, True
+        self.tokenizer, self.hand_over, self.in_prompt = tokenizer.backend_tokenizer, hand_over, in_prompt
 
     def put(self, ids) -> None:
         """Called by `generate` with a tensor of token ids: first the prompt, then one token at a time."""

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import numpy as np
 
 from qwen_helpers.engine_paddle import PaddleEngine, quiet_paddle
+from qwen_helpers.engines import stop_tokens
 
 
 def attention(query, config, key, value, mask, *_, **__):
@@ -58,8 +59,7 @@ def export(model_dir, prefix) -> None:
     ):
         warnings.simplefilter("ignore")  # remarks on operators that work another way while translating
         model = PaddleEngine(model_dir).model  # its layers take the patched attention
-        stops = model.generation_config.eos_token_id
-        model.generation_config.eos_token_id = stops[0] if isinstance(stops, list) else stops
+        model.generation_config.eos_token_id = stop_tokens(model.generation_config.eos_token_id)[0]
         model.to_static(str(prefix), {"use_top_p": False})
 
 
