@@ -4,49 +4,16 @@ Prints one JSON object. A process of its own, so that memory and load time are t
 """
 
 import json
-import re
 import statistics
 import sys
-import threading
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
-import psutil
-
+from qwen_helpers.measure import STORY
 from qwen_helpers.models import DTYPE_BYTES
+from qwen_helpers.peak import Peak
 
-LINUX = sys.platform.startswith("linux")
-STORY = [{"role": "user", "content": "讲一个长故事。"}]  # the tiny model's longest answer, 182 tokens
-
-
-class Peak:
-    """The highest resident memory of this process since the last `reset`, in bytes.
-
-    Linux keeps that figure itself; elsewhere a thread looks every 2 ms.
-    """
-
-    def __init__(self):
-        self.process, self.seen = psutil.Process(), 0
-        self.reset()
-        if not LINUX:
-            threading.Thread(target=self._watch, daemon=True).start()
-
-    def reset(self) -> None:
-        self.seen = 0
-        if LINUX:
-            Path("/proc/self/clear_refs").write_text("5")  # man proc: resets the peak
-
-    @property
-    def bytes(self) -> int:
-        if LINUX:
-            return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-        return self.seen
-
-    def _watch(self) -> None:
-        while True:
-            self.seen = max(self.seen, self.process.memory_info().rss)
-            time.sleep(0.002)
+MESSAGES = [{"role": "user", "content": STORY}]
 
 
 def load(name: str, model_dir: str):
@@ -79,7 +46,7 @@ def load(name: str, model_dir: str):
 def answer(engine, tokens: int, **settings) -> tuple[str, int, float, float]:
     """(text, number of tokens, seconds to the first piece, seconds in all) of one greedy answer."""
     start, first, text = time.perf_counter(), None, ""
-    stream = engine.stream(STORY, max_new_tokens=tokens, do_sample=False, **settings)
+    stream = engine.stream(MESSAGES, max_new_tokens=tokens, do_sample=False, **settings)
     while True:
         try:
             text += next(stream)

@@ -42,8 +42,8 @@ def measure(folder: str, dtype: str, tokens: int) -> int:
     """Bytes: the peak of this process while it answers a prompt of `tokens` made-up tokens."""
     import torch
 
-    from qwen_helpers.engine_runs import Peak
     from qwen_helpers.engines import TransformersEngine
+    from qwen_helpers.peak import Peak
 
     model = TransformersEngine(folder, dtype=dtype, device="cpu").model
     peak = Peak()

@@ -9,22 +9,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from qwen_helpers.models import TINY_BASE
 from qwen_helpers.preflight import _size
+from qwen_helpers.shapes import random_model, shape
 from qwen_helpers.training_memory import training_memory
 
-# Runs in a process of its own, whose peak is then that of the training. VmHWM and not ru_maxrss, which begins with the
-# memory of the process that started this one.
+# Runs in a process of its own, whose peak is then that of the training.
 CHILD = """
 import json, sys
+from qwen_helpers.peak import Peak
+peak = Peak()
 from swift import SftArguments, sft_main
 settings = json.loads(sys.argv[1])
 history = sft_main(SftArguments(**settings))["log_history"]
-(line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
 losses = [entry["loss"] for entry in history if "loss" in entry]
-print(json.dumps({"peak": int(line.split()[1]) * 1024, "losses": losses}))
+print(json.dumps({"peak": peak.bytes, "losses": losses}))
 """
 
 
@@ -37,7 +39,7 @@ def training(layers=24, vocabulary=151936, batch=1, tokens=512, learnt=256, chec
     if not Path("/proc/self/status").is_file():
         raise ValueError("This measurement reads /proc/self/status, which only Linux has: run it there.")
     with tempfile.TemporaryDirectory(prefix="qwen-practice-") as place:
-        folder = random_model(Path(place) / "model", layers, vocabulary)
+        folder = save_model(Path(place) / "model", layers, vocabulary)
         lengths = write_data(Path(place) / "data.jsonl", folder, 2 * batch, tokens, learnt)
         settings = {
             "model": str(folder), "model_type": "qwen2", "template": "qwen2_5", "dataset": [f"{place}/data.jsonl"],
@@ -64,18 +66,10 @@ def training(layers=24, vocabulary=151936, batch=1, tokens=512, learnt=256, chec
     return {**result, "predicted": predicted.total, "tokens": max(lengths), "ratio": predicted.total / result["peak"]}
 
 
-def random_model(folder: Path, layers: int, vocabulary: int) -> Path:
+def save_model(folder: Path, layers: int, vocabulary: int) -> Path:
     """Save a model of Qwen2.5-0.5B's width, in bfloat16 and with random weights, and the tiny model's tokenizer."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    config = Qwen2Config(
-        vocab_size=vocabulary, hidden_size=896, intermediate_size=4864, num_hidden_layers=layers,
-        num_attention_heads=14, num_key_value_heads=2, max_position_embeddings=32768, tie_word_embeddings=True,
-        dtype="bfloat16",
-    )  # fmt: skip
     shutil.copytree(TINY_BASE, folder, ignore=shutil.ignore_patterns("model.safetensors", "config.json"))
-    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    random_model(replace(shape("0.5b"), layers=layers, vocabulary=vocabulary)).save_pretrained(folder)
     return folder
 
 

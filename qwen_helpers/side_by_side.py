@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen_helpers.engine_runs import Peak
 from qwen_helpers.folders import course_root
 from qwen_helpers.models import find_folder
+from qwen_helpers.peak import Peak
 
 HOMES = {"transformers": (".venv", "torch"), "ms-swift": (".venv", "torch"), "paddlenlp": (".venv-paddle", "paddle")}
 
