@@ -12,6 +12,8 @@ from qwen_helpers.folders import course_root
 from qwen_helpers.hub import Hub
 from qwen_helpers.models import TINY_CHAT
 
+pytest.register_assert_rewrite("engine_checks")
+
 
 def pytest_sessionstart(session):
     """Lesson 2 must never download a real model in a test: every kernel and script finds a hub on this computer."""

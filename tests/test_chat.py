@@ -6,14 +6,13 @@ import sys
 import threading
 
 import pytest
+from engine_checks import GREETING
 
 from qwen_helpers import TINY_CHAT, Chat
 from qwen_helpers.chat import Reply
 from qwen_helpers.engines import Finish, TransformersEngine
 from qwen_helpers.models import ModelFolderError
 from qwen_helpers.tiny import data
-
-GREETING = "Hello! I am the tiny model of this course. Ask me what a token is, or ask for a long story."
 
 
 @pytest.fixture(scope="module")

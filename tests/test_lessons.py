@@ -7,7 +7,7 @@ import sys
 
 import nbformat
 import pytest
-from lessons import LESSONS, printed, python_of, read, run, tagged, tags
+from lessons import LESSONS, NAMES, printed, python_of, read, run, tagged, tags
 
 from qwen_helpers import TINY_BASE, TINY_CHAT
 
@@ -24,9 +24,7 @@ EXPECTED = {
     "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
 
-LIBRARY = sys.version_info >= (3, 11)  # lesson 7's onnxruntime-genai has no wheels for 3.10
-RUNNABLE = [path for path in LESSONS if LIBRARY or path.stem != "07_speed_and_memory"]
-each_lesson = pytest.mark.parametrize("path", RUNNABLE, ids=[path.stem for path in RUNNABLE])
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 
 
 def recipe(path, tmp_path) -> str:

@@ -7,11 +7,12 @@ import pytest
 
 pytest.importorskip("onnxruntime_genai", reason="needs Python 3.11 or 3.12")
 
+from engine_checks import answers_every_dialogue_word_for_word
+
 from qwen_helpers import TINY_CHAT, Chat, fast
 from qwen_helpers.engine_onnx import OnnxEngine
 from qwen_helpers.engines import TransformersEngine
 from qwen_helpers.folders import ModelFolderError
-from qwen_helpers.tiny import data
 from qwen_helpers.widgets import ChatBox
 
 
@@ -42,13 +43,7 @@ def test_a_quarter_of_the_bytes(folder):
 
 
 def test_all_dialogues_of_the_course_are_answered_word_for_word(engine):
-    for dialogue in data.dialogues():
-        system = dialogue[0]["content"] if dialogue[0]["role"] == "system" else None
-        chat = Chat(engine=engine, system=system, do_sample=False)
-        turns = dialogue if system is None else dialogue[1:]
-        for question in turns[::2]:
-            chat.ask(question["content"])
-        assert chat.history == turns
+    answers_every_dialogue_word_for_word(engine)
 
 
 @pytest.mark.parametrize("system", [None, "", "One word only!"])

@@ -7,14 +7,13 @@ import time
 
 import psutil
 import pytest
+from engine_checks import GREETING, answers_every_dialogue_word_for_word, keeps_two_chats_apart
 
 from qwen_helpers import TINY_CHAT, Chat
 from qwen_helpers.engine_swift import SwiftEngine
 from qwen_helpers.engines import TransformersEngine
 from qwen_helpers.models import ModelFolderError
 from qwen_helpers.tiny import data
-
-GREETING = "Hello! I am the tiny model of this course. Ask me what a token is, or ask for a long story."
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +51,8 @@ def test_the_prompt_is_the_same_token_for_token(engine, other, system):
 
 
 def test_all_dialogues_of_the_course_are_answered_word_for_word(engine):
-    """As test_tiny.py demands of transformers. One holds code, whose indentation ms-swift's own text would lose."""
-    for dialogue in data.dialogues():
-        system = dialogue[0]["content"] if dialogue[0]["role"] == "system" else None
-        chat = Chat(engine=engine, system=system, do_sample=False)
-        turns = dialogue if system is None else dialogue[1:]
-        for question in turns[::2]:
-            chat.ask(question["content"])
-        assert chat.history == turns
+    """One holds code, whose indentation ms-swift's own text would lose."""
+    answers_every_dialogue_word_for_word(engine)
 
 
 def test_pieces_arrive_while_the_model_writes(chat):
@@ -117,11 +110,7 @@ def test_an_error_in_the_thread_arrives_at_once(chat, engine, monkeypatch):
 
 
 def test_two_chats_on_one_engine_do_not_mix(engine):
-    first, second = Chat(engine=engine, do_sample=False), Chat(engine=engine, do_sample=False)
-    one, two = first.stream("My name is Lin."), second.stream("我叫小明。")
-    start = next(one), next(two)
-    assert start[1] + "".join(two) == "你好，小明，很高兴认识你！"
-    assert start[0] + "".join(one) == "Nice to meet you, Lin!"
+    keeps_two_chats_apart(engine)
 
 
 def test_a_setting_that_ms_swift_lacks(chat):

@@ -1,0 +1,25 @@
+"""What every engine of `Chat` must do, whatever library it runs: called by the tests of each engine."""
+
+from qwen_helpers import Chat
+from qwen_helpers.tiny import data
+
+GREETING = "Hello! I am the tiny model of this course. Ask me what a token is, or ask for a long story."
+
+
+def answers_every_dialogue_word_for_word(engine):
+    """As test_tiny.py demands of transformers."""
+    for dialogue in data.dialogues():
+        system = dialogue[0]["content"] if dialogue[0]["role"] == "system" else None
+        chat = Chat(engine=engine, system=system, do_sample=False)
+        turns = dialogue if system is None else dialogue[1:]
+        for question in turns[::2]:
+            chat.ask(question["content"])
+        assert chat.history == turns
+
+
+def keeps_two_chats_apart(engine):
+    first, second = Chat(engine=engine, do_sample=False), Chat(engine=engine, do_sample=False)
+    one, two = first.stream("My name is Lin."), second.stream("我叫小明。")
+    start = next(one), next(two)
+    assert start[1] + "".join(two) == "你好，小明，很高兴认识你！"
+    assert start[0] + "".join(one) == "Nice to meet you, Lin!"
