@@ -18,7 +18,7 @@ from qwen_helpers.bandwidth import bandwidth
 from qwen_helpers.fast import convert
 from qwen_helpers.models import model_folder
 from qwen_helpers.predict import bytes_per_token, ceiling
-from qwen_helpers.preflight import _look_up
+from qwen_helpers.preflight import look_up
 from qwen_helpers.shapes import save_random, shape
 
 ENGINES = (
@@ -42,7 +42,7 @@ def engines(model_dir=None, size=None, tokens: int = 64, rounds: int = 3, passes
             model = shape(size)
             folder = save_random(model, Path(temporary, "random"))
         else:
-            model, folder, _ = _look_up(model_folder() if model_dir is None else model_dir)
+            model, folder, _ = look_up(model_folder() if model_dir is None else model_dir)
         folders = {}
         for precision in ("int8", "int4"):
             if f"onnx {precision}" in only and find_spec("onnxruntime_genai"):

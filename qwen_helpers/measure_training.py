@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qwen_helpers.models import TINY_BASE
-from qwen_helpers.preflight import _size
+from qwen_helpers.preflight import as_size
 from qwen_helpers.shapes import random_model, shape
 from qwen_helpers.training_memory import training_memory
 
@@ -62,7 +62,7 @@ def training(layers=24, vocabulary=151936, batch=1, tokens=512, learnt=256, chec
         )  # fmt: skip
     print(f"{layers} layers, vocabulary {vocabulary:,}, {batch} x {max(lengths)} tokens, {learnt} of them learnt")
     print(predicted)
-    print(f"measured     {_size(result['peak']):>9}   prediction / measured = {predicted.total / result['peak']:.2f}")
+    print(f"measured     {as_size(result['peak']):>9}   prediction / measured = {predicted.total / result['peak']:.2f}")
     return {**result, "predicted": predicted.total, "tokens": max(lengths), "ratio": predicted.total / result["peak"]}
 
 

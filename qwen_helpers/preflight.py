@@ -52,13 +52,13 @@ class Preflight:
 
     def __str__(self):
         rows = [
-            ("weights", _size(self.weights_bytes), f"{dtype_bytes(self.dtype)} bytes per number"),
-            ("KV cache", _size(self.kv_bytes), f"{self.kv_bytes // self.context:,} bytes x {self.context:,} tokens"),
-            ("working memory", _size(self.work_bytes), "Python, libraries and intermediate results"),
-            ("memory needed", _size(self.needed_bytes), f"of {_size(self.available_bytes)} free ({self.device})"),
+            ("weights", as_size(self.weights_bytes), f"{dtype_bytes(self.dtype)} bytes per number"),
+            ("KV cache", as_size(self.kv_bytes), f"{self.kv_bytes // self.context:,} bytes x {self.context:,} tokens"),
+            ("working memory", as_size(self.work_bytes), "Python, libraries and intermediate results"),
+            ("memory needed", as_size(self.needed_bytes), f"of {as_size(self.available_bytes)} free ({self.device})"),
         ]
         if self.disk_needed_bytes:
-            rows.append(("disk needed", _size(self.disk_needed_bytes), f"of {_size(self.disk_free_bytes)} free"))
+            rows.append(("disk needed", as_size(self.disk_needed_bytes), f"of {as_size(self.disk_free_bytes)} free"))
         if self.download_minutes is not None:
             rows.append(("download", f"{self.download_minutes:,.1f} min", "if the line keeps the speed you gave"))
         lines = [f"{name:<14} {value:>9}   {note}" for name, value, note in rows]
@@ -85,7 +85,7 @@ def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
     """
     if mbit_per_s is not None and not mbit_per_s > 0:
         raise ValueError(f"mbit_per_s is {mbit_per_s}: give your line's speed in megabit per second, such as 50.")
-    found, folder, file_dtype = _look_up(model)
+    found, folder, file_dtype = look_up(model)
     dtype = file_dtype if dtype in (None, "auto") else str(dtype).removeprefix("torch.")
     context = min(2048, found.context) if context is None else context
     if not 1 <= context <= found.context:
@@ -139,12 +139,12 @@ def _advice(result, kind):
         slower = ', or load it with device="cpu", where it fits but is slower' if on_cpu else ""
         return f"It does not fit: close other programs, or {choose}{slower}."
     if not result.fits_disk:
-        missing = _size(result.disk_needed_bytes - result.disk_free_bytes)
+        missing = as_size(result.disk_needed_bytes - result.disk_free_bytes)
         return f"It does not fit on the disk: free {missing} more, or work in a folder on a larger drive."
     return "It fits."
 
 
-def _look_up(what):
+def look_up(what):
     """(Model, folder, dtype of the files); the folder is None if the model is not downloaded yet."""
     if str(what) in [model.id for model in CATALOGUE]:
         try:
@@ -173,7 +173,8 @@ def _look_up(what):
     return model, folder, config.get("dtype") or config.get("torch_dtype") or "float32"  # transformers 5, before
 
 
-def _size(count):
+def as_size(count):
+    """Bytes as text, in MB or GB (1e6 and 1e9 bytes)."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 

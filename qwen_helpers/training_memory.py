@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 
 from qwen_helpers.models import CATALOGUE, Model, dtype_bytes
-from qwen_helpers.preflight import _look_up, _size
+from qwen_helpers.preflight import as_size, look_up
 
 # Read off `python -m qwen_helpers.measure training` and runs like it (see `training_memory`), on Linux:
 LIBRARIES = 650_000_000  # bytes: Python, torch, transformers and ms-swift
@@ -38,7 +38,7 @@ class TrainingMemory:
     def __str__(self) -> str:
         parts = ("weights", "adapter", "gradients", "optimizer", "activations", "libraries", "total")
         head = f"{self.model}, {self.way}: {self.trained:,} numbers are trained"
-        return "\n".join([head, *(f"{part:12} {_size(getattr(self, part)):>9}" for part in parts)])
+        return "\n".join([head, *(f"{part:12} {as_size(getattr(self, part)):>9}" for part in parts)])
 
     __repr__ = __str__
 
@@ -90,7 +90,7 @@ def training_memory(
     """
     if way not in WAYS:
         raise ValueError(f"Unknown way {way!r}: use one of {', '.join(WAYS)}.")
-    found, size = _look_up(model)[0], dtype_bytes(dtype)
+    found, size = look_up(model)[0], dtype_bytes(dtype)
     trained = found.parameters if way == "full" else adapter_numbers(found, rank)
     kept = size if way == "full" else 4  # bytes per trained number, its gradient, each of its averages
     matrices = found.layers * sum(inputs * outputs for inputs, outputs in linear_shapes(found)) if way == "qlora" else 0
@@ -133,7 +133,6 @@ def table(way="lora", **settings) -> str:
         if model.kind == "instruct":
             need = training_memory(model.id, way, libraries=False, **settings)
             rest = need.total - need.weights
-            rows.append(
-                f"{model.id:26} {need.trained:13,} {_size(need.weights):>10} {_size(rest):>10} {_size(need.total):>10}"
-            )
+            sizes = " ".join(f"{as_size(count):>10}" for count in (need.weights, rest, need.total))
+            rows.append(f"{model.id:26} {need.trained:13,} {sizes}")
     return "\n".join(rows)

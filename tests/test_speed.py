@@ -16,10 +16,10 @@ from qwen_helpers.measure_engines import ENGINES, _ratios, engines
 from qwen_helpers.measure_memory import memory
 from qwen_helpers.models import find_model
 from qwen_helpers.predict import BITS, bytes_per_token, ceiling, kv_bytes, peak_bytes, weight_bytes
-from qwen_helpers.preflight import _look_up
+from qwen_helpers.preflight import look_up
 from qwen_helpers.shapes import SHAPES, config_of, save_random, shape
 
-TINY = _look_up(TINY_CHAT)[0]
+TINY = look_up(TINY_CHAT)[0]
 
 
 def test_the_weights_and_the_cache_are_those_of_a_real_model():
