@@ -55,7 +55,9 @@ class ServerEngine:
         )
         with told(self.url):
             served = [found.id for found in self.client.models.list()]
-        if not served or (model and model not in served):
+        if not model and not served:  # as `transformers serve` with a folder
+            raise ServerError(f'The server at {url} names no model: use Chat(engine=ServerEngine(url, model="...")).')
+        if model and served and model not in served:
             raise ServerError(f"The server at {url} offers {served}, and not {model!r}: choose one of these.")
         self.model_id = model or served[0]
         self.model_dir = PurePosixPath(self.model_id)  # for the chat box, as the next line
