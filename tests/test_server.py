@@ -257,7 +257,10 @@ def test_an_error_in_generate_ends_the_answer_and_not_the_server(monkeypatch):
     from qwen_helpers import classroom
     from qwen_helpers.classroom import Classroom
 
-    for where, name in ((classroom.InferStreamer, "_align_blank_suffix"), (classroom.TokensIteratorStreamer, "__next__")):
+    for where, name in (
+        (classroom.InferStreamer, "_align_blank_suffix"),
+        (classroom.TokensIteratorStreamer, "__next__"),
+    ):
         monkeypatch.setattr(where, name, getattr(where, name))  # so that other tests find ms-swift as it was
     room = Classroom(["--model", str(TINY_CHAT), "--infer_backend", "transformers", "--served_model_name", "tiny"])
     room.jsonl_writer = None  # which SwiftDeploy.run sets before it starts uvicorn
