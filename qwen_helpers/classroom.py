@@ -31,7 +31,8 @@ class Classroom(SwiftDeploy):
         InferStreamer._align_blank_suffix = exact_lines
         TokensIteratorStreamer.__next__ = next_or_raise
         super().__init__(args)
-        self.most = min(MAX_PROMPT, self.infer_engine.max_model_len - MAX_TOKENS)  # prompt and answer share the context
+        context = self.infer_engine.max_model_len  # prompt and answer share it
+        self.most = min(MAX_PROMPT, max(context - MAX_TOKENS, context // 2))
         template = self.infer_engine.template
         generate = template.generate
 
