@@ -149,10 +149,6 @@ def most_students(limit_s: float, rates: Rates, max_batch_size: int, lengths, **
     low, high = 0, 1
     while fed(high):
         low, high = high, 2 * high
-        if high > 20_000:
-            raise ValueError(
-                "More than 20,000 students on one machine: check the units of the rates, they are seconds."
-            )
     while high - low > max(1, low // 50):  # two per cent are finer than the rates are known
         middle = (low + high) // 2
         low, high = (middle, high) if fed(middle) else (low, middle)
