@@ -10,7 +10,8 @@ import threading
 from http import HTTPStatus
 
 import psutil
-from swift.infer_engine.utils import InferStreamer
+import swift.arguments.deploy_args
+from swift.infer_engine.utils import InferStreamer, TokensIteratorStreamer
 from swift.pipelines.infer.deploy import SwiftDeploy
 
 MAX_TOKENS = int(os.environ.get("QWEN_SERVER_MAX_TOKENS", 512))  # of one answer
@@ -25,23 +26,27 @@ class Classroom(SwiftDeploy):
     """ms-swift's server with limits."""
 
     def __init__(self, args=None):
+        # ms-swift takes the next free port without a word, even if the port was only left a minute ago.
+        swift.arguments.deploy_args.find_free_port = lambda port: port
+        InferStreamer._align_blank_suffix = exact_lines
+        TokensIteratorStreamer.__next__ = next_or_raise
         super().__init__(args)
         self.most = min(MAX_PROMPT, self.infer_engine.max_model_len - MAX_TOKENS)  # prompt and answer share the context
         template = self.infer_engine.template
         generate = template.generate
 
-        def generate_or_end(*args, streamer=None, **kwargs):
+        def generate_or_tell(*args, streamer=None, **kwargs):
             try:
                 return generate(*args, streamer=streamer, **kwargs)
-            except Exception:  # logged by its thread; without this the server waits for the next token for ever
+            except Exception as error:  # its thread logs it; without this the server waits for the next token for ever
                 if streamer is not None:
-                    streamer.end()
+                    streamer.queue.put(error)
                 raise
 
-        template.generate = generate_or_end
+        template.generate = generate_or_tell
 
     def _install_auth_middleware(self):
-        """Called by SwiftDeploy after it has printed all its options into the log, so that the key is not among them."""
+        """Called by SwiftDeploy after it has written all its options into the log: the key is not among them."""
         self.args.api_key = self.args.api_key or os.environ.get("QWEN_SERVER_KEY")
         super()._install_auth_middleware()
 
@@ -75,7 +80,8 @@ class Classroom(SwiftDeploy):
                 wish = f"{name}={high}" if low == high else f"{name} from {low} to {high}"
                 return f"You asked for {name}={value}, and this server takes {wish}: ask again with that."
         contents = [message.get("content") for message in request.messages]
-        if request.images or request.audios or request.videos or not all(isinstance(text, str) for text in contents):
+        media = request.images or request.audios or request.videos
+        if media or not contents or not all(isinstance(text, str) for text in contents):
             return "This server takes text only: each message needs a role and a content that is text."
         # The tokenizer needs a second for a million characters, in which nobody else is heard.
         long = sum(map(len, contents)) > 16 * self.most
@@ -100,6 +106,16 @@ def exact_lines(self, response: str) -> str:
     return response
 
 
+def next_or_raise(self):
+    """The next tokens from the thread that runs `generate`, or its error."""
+    value = self.queue.get()
+    if value is None:
+        raise StopIteration
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
 def end_with(process: psutil.Process) -> None:
     """End this server as soon as `process` has ended, a notebook's kernel for instance, however that ended."""
     process.wait()
@@ -107,7 +123,6 @@ def end_with(process: psutil.Process) -> None:
 
 
 def main() -> None:
-    InferStreamer._align_blank_suffix = exact_lines
     parent = os.environ.get("QWEN_SERVER_PARENT")
     if parent:
         threading.Thread(target=end_with, args=(psutil.Process(int(parent)),), daemon=True).start()

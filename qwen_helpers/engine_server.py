@@ -7,14 +7,21 @@ on the other side, so the server counts the tokens, and says no to a conversatio
 import os
 import sys
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from qwen_helpers.engines import Finish, take_template
 
-OPENAI = {"max_new_tokens": "max_tokens", "temperature": "temperature", "top_p": "top_p"}  # transformers' name: OpenAI's
+OPENAI = {
+    "max_new_tokens": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+}  # transformers' name: OpenAI's
 MORE = {"top_k", "repetition_penalty", "min_p"}  # most servers know them, OpenAI's own does not
+NOT_THERE = "does not answer: start it, or check the address and the port."
+BROKE_OFF = "broke off in the middle of the answer: ask again."
 PATIENCE = 60  # seconds without a new piece; the first one may have to wait for forty others
 
 
@@ -46,9 +53,11 @@ class ServerEngine:
             max_retries=0,  # a question that failed is told to the reader, not asked again behind his back
             http_client=httpx.Client(timeout=httpx.Timeout(timeout, connect=5), trust_env=not own),
         )
-        with self._told():
+        with told(self.url):
             served = [found.id for found in self.client.models.list()]
-        if not served or (model and model not in served):
+        if not model and not served:  # as `transformers serve` with a folder
+            raise ServerError(f'The server at {url} names no model: use Chat(engine=ServerEngine(url, model="...")).')
+        if model and served and model not in served:
             raise ServerError(f"The server at {url} offers {served}, and not {model!r}: choose one of these.")
         self.model_id = model or served[0]
         self.model_dir = PurePosixPath(self.model_id)  # for the chat box, as the next line
@@ -76,55 +85,43 @@ class ServerEngine:
         if template:
             more["chat_template_kwargs"] = template
         reason, usage = None, None
-        with self._told():
+        with told(self.url):
             chunks = self.client.chat.completions.create(
                 model=self.model_id, messages=messages, stream=True, stream_options={"include_usage": True},
                 extra_body=more, **settings,
             )  # fmt: skip
-            try:
-                for chunk in chunks:
-                    usage = chunk.usage or usage
-                    for choice in chunk.choices:
-                        reason = choice.finish_reason or reason
-                        if choice.delta.content:
-                            yield choice.delta.content
-            finally:
-                chunks.close()
+        with told(self.url, BROKE_OFF), chunks:
+            for chunk in chunks:
+                usage = chunk.usage or usage
+                for choice in chunk.choices:
+                    reason = choice.finish_reason or reason
+                    if choice.delta.content:
+                        yield choice.delta.content
         if reason is None:  # some servers end the stream without a word when something fails
-            raise ServerError(f"The server at {self.url} broke off in the middle of the answer: ask again.")
+            raise ServerError(f"The server at {self.url} {BROKE_OFF}")
         return Finish(reason, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
 
-    def _told(self):
-        return told(self.url)
 
+@contextmanager
+def told(url: str, no_connection: str = NOT_THERE):
+    """Turn what `openai` and `httpx` raise into one sentence that says what to do."""
+    import httpx
+    import openai
 
-class told:
-    """A context that turns what `openai` and `httpx` raise into one sentence with what to do."""
-
-    def __init__(self, url: str):
-        self.url = url
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        import httpx
-        import openai
-
-        at = f"The server at {self.url}"
-        if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
-            raise ServerError(f"{at} was silent for too long: it is busy or stuck. Ask again later.") from error
-        if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, httpx.ConnectError):
-            raise ServerError(f"{at} does not answer: start it, or check the address and the port.") from error
-        if isinstance(error, openai.APIConnectionError | httpx.TransportError):
-            raise ServerError(f"{at} broke off in the middle of the answer: ask again.") from error
-        if isinstance(error, openai.APIStatusError):
-            said = error.body.get("message", error.message) if isinstance(error.body, dict) else error.message
-            if "key" in str(said).lower() or error.status_code in (401, 403):
-                raise ServerError(f'{at} does not accept the key: pass its own, api_key="sk-...".') from error
-            if error.status_code in (502, 503, 504, 407):
-                raise ServerError(
-                    f"Between you and {self.url} a proxy answers ({error.status_code}): add the server's address to the "
-                    "environment variable NO_PROXY, then start Python again."
-                ) from error
-            raise ServerError(f"{at} refuses: {said}") from error
+    at = f"The server at {url}"
+    try:
+        yield
+    except (openai.APITimeoutError, httpx.TimeoutException) as error:
+        raise ServerError(f"{at} was silent for too long: it is busy or stuck. Ask again later.") from error
+    except (openai.APIConnectionError, httpx.TransportError) as error:
+        raise ServerError(f"{at} {no_connection}") from error
+    except openai.APIStatusError as error:
+        said = error.body.get("message", error.message) if isinstance(error.body, dict) else error.message
+        if error.status_code in (401, 403) or "api key" in str(said).lower():
+            raise ServerError(f'{at} does not accept the key: pass its own, api_key="sk-...".') from error
+        if error.status_code in (407, 502, 503, 504):
+            raise ServerError(
+                f"Between you and {url} a proxy answers ({error.status_code}): add the server's address to the "
+                "environment variable NO_PROXY, then start Python again."
+            ) from error
+        raise ServerError(f"{at} refuses: {said}") from error

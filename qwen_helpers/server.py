@@ -47,7 +47,8 @@ class Server:
         self.command = [
             sys.executable, "-m", "qwen_helpers.classroom",
             "--model", str(folder), "--served_model_name", self.model,
-            "--model_type", family, "--template", "dummy",  # else guessed from the folder's name; dummy: the folder's own
+            # Else both are guessed from the folder's name. "dummy" is ms-swift's word for the folder's own template.
+            "--model_type", family, "--template", "dummy",
             "--infer_backend", "transformers", "--max_batch_size", str(max_batch_size),
             "--host", host, "--port", str(self.port),
             "--verbose", "false", "--log_interval", "-1",  # what students write is nobody's business
@@ -73,7 +74,7 @@ class Server:
                 last = lines[-1][:300] if lines else "nothing"
                 raise RuntimeError(f"The server {state} while it started. The last line of {self.log}: {last}")
             time.sleep(0.1)
-        if self.model not in served:  # ms-swift takes the next free port without a word
+        if self.process.poll() is not None or self.model not in served:
             raise OSError(f"Port {self.port} was taken by another program in the meantime: start the server again.")
 
     def close(self) -> None:
