@@ -83,11 +83,13 @@ async def ask(openai, model, student, question, asked_s=0.0, max_tokens=MAX_TOKE
     error = None
     try:
         await asyncio.wait_for(read(), patience)
-        if not ended or first is None:
+        if not ended:
             error = "the stream broke off"
     except asyncio.TimeoutError:  # noqa: UP041, another class before Python 3.11
         error = f"no whole answer within {patience:.1f} s" if patience > 0 else "the class was over"
     except Exception as raised:  # of any kind: the class goes on without this answer
         error = f"{type(raised).__name__}: {raised}"
     total = time.perf_counter() - start
+    if first is None and error is None:  # an answer without any text
+        first = total
     return Answered(student, question, asked_s, first, total, tokens, first_tokens, text, error)

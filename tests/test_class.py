@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
+import shlex
 import subprocess
 import sys
 import time
 
 import pytest
+from lessons import ROOT, read
 
 from qwen_helpers.calibrate import calibrate, lengths
 from qwen_helpers.capacity import Rates, class_of, continuous, machines, most_students, simulate, static
@@ -195,6 +198,40 @@ def test_time_is_bounded(at):
     answers = run_class(*at, plan(2, 3, 1000), limit=0.5)
     assert [answer.error for answer in answers] == ["the class was over"] * 6
     assert time.monotonic() - start < 10
+
+
+# Options of `vllm serve` and `ray start` that the lesson names, as the parsers of vLLM 0.33.0 and Ray 2.60.0 know them.
+# Neither is installed here; the lesson says so.
+VLLM = {
+    "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "max-model-len", "max-num-seqs",
+    "gpu-memory-utilization", "served-model-name", "distributed-executor-backend", "host", "port", "api-key",
+}  # fmt: skip
+RAY = {"head", "node-ip-address", "address", "port", "num-gpus"}
+
+
+def commands(program: str) -> list[list[str]]:
+    """The lines of the lesson that start with a program, without it."""
+    text = "\n".join(cell.source for cell in read(ROOT / "notebooks" / "09_serving_a_class.ipynb").cells)
+    return [shlex.split(line)[len(program.split()) :] for line in re.findall(rf"^{program} .+$", text, re.MULTILINE)]
+
+
+def test_commands_for_several_gpus(monkeypatch):
+    """ms-swift's own parser takes the whole line, values and all. The cards that it is for are not here."""
+    monkeypatch.setenv("LOG_LEVEL", "ERROR")
+    from swift import DeployArguments
+    from transformers import HfArgumentParser
+
+    (line,) = commands("swift deploy")
+    parsed = HfArgumentParser([DeployArguments]).parse_args(line)
+    assert parsed.infer_backend == "vllm" and parsed.vllm_tensor_parallel_size == 2 and parsed.host == "127.0.0.1"
+    with pytest.raises(SystemExit):
+        HfArgumentParser([DeployArguments]).parse_args([*line, "--vllm_no_such_option", "2"])
+    for program, known, lines in (("vllm serve", VLLM, 3), ("ray start", RAY, 2)):
+        assert len(commands(program)) == lines
+        named = {word[2:] for line in commands(program) for word in line if word.startswith("--")}
+        assert named and named <= known
+    for words in [line, *commands("vllm serve")]:
+        assert words[words.index("--host") + 1] == "127.0.0.1" and {"--api-key", "--api_key"} & set(words)
 
 
 def test_the_command_ends_with_json(server):
