@@ -46,12 +46,14 @@ class ServerEngine:
 
         host = urlsplit(url).hostname
         own = host in ("127.0.0.1", "localhost", "::1")
+        wait = httpx.Timeout(timeout, connect=5)
+        fresh = httpx.Limits(max_keepalive_connections=0)  # a connection from before may have been closed meanwhile
         self.url, self.host = url, host
         self.client = openai.OpenAI(
             base_url=url,
             api_key=api_key or os.environ.get("QWEN_SERVER_KEY") or "none",  # the client wants one, some servers do not
             max_retries=0,  # a question that failed is told to the reader, not asked again behind his back
-            http_client=httpx.Client(timeout=httpx.Timeout(timeout, connect=5), trust_env=not own),
+            http_client=httpx.Client(timeout=wait, limits=fresh, trust_env=not own),
         )
         with told(self.url):
             served = [found.id for found in self.client.models.list()]
