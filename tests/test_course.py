@@ -32,7 +32,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and file locks of th
 
 def load(folder):
     """course.py as a module of its own that believes to live in FOLDER."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tests").mkdir(parents=True, exist_ok=True)
     for name in ("course.py", "pyproject.toml", "constraints.txt", "constraints-paddle.txt"):
         shutil.copy(ROOT / name, folder)
     spec = importlib.util.spec_from_file_location("course_in_" + folder.name, folder / "course.py")
