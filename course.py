@@ -134,8 +134,8 @@ def use_wheels(place):
     here = [name for name in torch if system in name and name.lower().endswith(platform.machine().lower() + ".whl")]
     PYTHONS = tuple(version for version in PYTHONS if any("-cp%d%d-" % version in name for name in here))
     if not PYTHONS:
-        text = "None of the wheels at %s is PyTorch for this system (%s, %s; there is: %s). Collect them on such a computer"
-        text += " that is online: course.py teach OUT."
+        text = "None of the wheels at %s is PyTorch for this system (%s, %s; there is: %s). Collect them on such a"
+        text += " computer that is online: course.py teach OUT."
         sys.exit(text % (place, platform.system(), platform.machine(), ", ".join(torch) or "none at all"))
 
 
