@@ -829,14 +829,14 @@ def test_pip_is_given_the_folder_of_wheels_and_nothing_else(course, wheels, monk
     monkeypatch.chdir(wheels.parent)
     assert set_up(course, "--wheels", "the wheels") == EVERYTHING
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri()}
-    assert course.OFFLINE == settings and "%20" in wheels.as_uri()
+    assert settings == course.OFFLINE and "%20" in wheels.as_uri()
     assert set_up(course) == []  # the next day
 
 
 def test_pip_is_given_the_address_of_the_wheels(course, served):
     assert set_up(course, "--wheels", served) == EVERYTHING
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": served, "PIP_TRUSTED_HOST": "127.0.0.1"}
-    assert course.OFFLINE == settings
+    assert settings == course.OFFLINE
     assert course.child_env()["no_proxy"] == "elsewhere,127.0.0.1"
     assert "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl" in course.WHEELS and len(course.WHEELS) == 4
 
