@@ -21,15 +21,13 @@ import nbformat
 from qwen_helpers.folders import ModelFolderError, course_root
 from qwen_helpers.hub import model_id
 from qwen_helpers.models import TINY_BASE, TINY_CHAT, model_folder
+from qwen_helpers.time_plan import BREAK, time_plan
 
 MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
 FILES = ("course.py", "pyproject.toml", "constraints.txt", "constraints-paddle.txt", "environment.yml", "conftest.py")
 FILES += ("README.md", "LICENSE", "images", "qwen_helpers", "notebooks")
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
 FOLDED = re.compile(r"The solution is folded below each exercise: click [^.]*three dots\.")
-HALF_DAYS = (("morning", 9 * 60, 12 * 60 + 30), ("afternoon", 13 * 60 + 30, 17 * 60))  # minutes since midnight
-BREAK = 10  # minutes after each lesson
-EXERCISES = 1  # minutes of exercises per minute of reading: the README's "as much again", a rule and no measurement
 
 
 class PackError(ValueError):
@@ -42,24 +40,15 @@ def write_pack(out, wheels=True, paddle=True, say=print):
     With `wheels` pip collects every package of the course for this system and this Python, lesson 6's with `paddle`.
     Until all is there the folder is called `out`.unfinished. Raises PackError, ModelFolderError or OSError.
     """
-    root, out = course_root(), Path(out).absolute()
-    if not (root / "tests").is_dir():
-        raise PackError(
-            "This is a students' copy of the course, without solutions: make the pack in the course itself."
-        )
+    root, out, model = course_root(), Path(out).resolve(), model_folder()
     new, old = (out.with_name(out.name + ending) for ending in (".unfinished", ".old"))
-    if root == out or root in out.parents:
-        raise PackError(f"{out} lies in the course's own folder, which the pack copies: choose a folder outside of it.")
-    for folder in (out, new, old):
-        if folder.exists() and not (folder / MARK).is_file() and (folder.is_file() or any(folder.iterdir())):
-            raise PackError(f"{folder} is there and is no teacher's pack: choose another folder, or rename that one.")
-    model = model_folder()
-    if new.exists():
-        shutil.rmtree(new)
-    students, system = new / "students", sysconfig.get_platform()
-    students.mkdir(parents=True)
-    facts = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "system": system}
+    refuse(root, out, new, old)
+    delete(new)
+    new.mkdir(parents=True)
+    facts = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "system": sysconfig.get_platform()}
     (new / MARK).write_text(json.dumps(facts), encoding="utf-8")
+    students = new / "students"
+    students.mkdir()
 
     say("The course, with and without its solutions")
     copy_course(root, students / "course")
@@ -82,14 +71,31 @@ def write_pack(out, wheels=True, paddle=True, say=print):
     page = Path(__file__).with_name("teach_page.md").read_text(encoding="utf-8")
     facts.update(plan=time_plan(lessons), pause=BREAK, model=chosen, wheels=megabytes(students / "wheels"))
     (new / "README.md").write_text(page.format(**facts), encoding="utf-8")
-    if old.exists():
-        shutil.rmtree(old)
+    delete(old)
     if out.exists():
         os.replace(out, old)
     os.replace(new, out)
-    if old.exists():
-        shutil.rmtree(old)
+    delete(old)
     return out
+
+
+def delete(pack):
+    """Delete a pack if it is there, its mark last: what a stop in the middle leaves is still known as ours."""
+    if pack.exists():
+        for path in sorted(pack.iterdir(), key=lambda path: path.name == MARK):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        pack.rmdir()
+
+
+def refuse(root, *folders):
+    """Raise PackError if the course in `root` holds no solutions, or if one of `folders` is not ours to replace."""
+    if not (root / "tests").is_dir():
+        raise PackError("This is a students' copy, without solutions: make the pack in the course itself.")
+    for folder in folders:
+        if root == folder or root in folder.parents:
+            raise PackError(f"{folder} lies in the course, which the pack copies: choose a folder outside of it.")
+        if folder.exists() and not (folder / MARK).is_file() and (folder.is_file() or any(folder.iterdir())):
+            raise PackError(f"{folder} is there and is no teacher's pack: choose another folder, or rename that one.")
 
 
 def copy_course(root, target, *more):
@@ -142,32 +148,10 @@ def collect_wheels(root, folder, sets, say=print):
             # setuptools builds the course's own package on each computer
             wanted = [*find, "-c", constraints, "pip", "setuptools", f".[{extras}]"]
             if subprocess.run([*command, *wanted], cwd=project).returncode:
-                raise PackError("pip could not collect the packages: its last lines say why; then run again.")
+                cure = "run again, or leave lesson 6 out with --no-paddle" if extras == "paddle" else "run again"
+                raise PackError(f"pip could not collect the packages: its last lines say why. Then {cure}.")
     for own in folder.glob("qwen_helpers-*.whl"):
         own.unlink()
-
-
-def time_plan(lessons):
-    """A table with clock times, from {file name: notebook}. A lesson begins in the half-day in which it can end."""
-    half_days = iter([(day, *half) for day in range(1, 30) for half in HALF_DAYS])
-    rows, now, end = [], 0, 0
-    for notebook in lessons.values():
-        head = notebook.cells[0].source
-        reading = int(re.search(r"\*\*Time:\*\* (\d+) minutes", head)[1])
-        length = reading + EXERCISES * reading
-        if now + length > end:
-            day, name, now, end = next(half_days)
-            rows.append(f"| **Day {day}, {name}** | | |")
-        title = re.match(r"# (.+)", head)[1]
-        exercises = f"{clock(now + reading)} to {clock(now + length)}"
-        rows.append(f"| {title} | {clock(now)} to {clock(now + reading)} | {exercises} |")
-        now += length + BREAK
-    return "\n".join(["| lesson | read and run | exercises |", "|---|---|---|", *rows])
-
-
-def clock(minutes):
-    """Minutes since midnight as 09:05."""
-    return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
 def megabytes(folder):

@@ -17,7 +17,8 @@ from test_structure import check_links, markdown
 
 from qwen_helpers import teach
 from qwen_helpers.models import TINY_CHAT, ModelFolderError
-from qwen_helpers.teach import MARK, PackError, time_plan, write_pack
+from qwen_helpers.teach import MARK, PackError, write_pack
+from qwen_helpers.time_plan import time_plan
 
 
 def quiet(text):
@@ -178,6 +179,17 @@ def test_a_stop_in_the_middle_leaves_no_pack_or_the_older_one(small, monkeypatch
     assert (make(small / "pack") / "README.md").exists()
 
 
+def test_a_stop_while_the_older_one_is_deleted_does_no_harm(small, monkeypatch):
+    make(small / "pack")
+    with monkeypatch.context() as patch:
+        patch.setattr(teach.Path, "unlink", lambda path: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            make(small / "pack")
+    assert (small / "pack/README.md").exists() and (small / "pack.old").exists()
+    make(small / "pack")
+    assert [path.name for path in small.iterdir()] == ["pack"]
+
+
 def test_a_students_copy_makes_no_pack(pack, tmp_path, monkeypatch):
     monkeypatch.setattr(teach, "course_root", lambda: pack / "students/course")
     with pytest.raises(PackError, match="students' copy"):
@@ -197,7 +209,7 @@ def test_without_a_connection_there_are_no_wheels_and_no_pack(small, monkeypatch
         shutil.copy(ROOT / name, teach.course_root())
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", small.as_uri())
-    with pytest.raises(PackError, match="pip could not collect the packages: its last lines say why"):
+    with pytest.raises(PackError, match="pip could not collect the packages: its last lines say why. Then run again"):
         write_pack(small / "pack", paddle=False, say=quiet)
     assert "No matching distribution found" in capfd.readouterr().err
     assert [path.name for path in small.iterdir()] == ["pack.unfinished"]
