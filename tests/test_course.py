@@ -860,7 +860,8 @@ def test_the_python_is_one_that_the_wheels_are_for(course, wheels, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "windows, linux, machine", [(True, False, "ARM64"), (False, False, "arm64"), (False, True, "aarch64")]
+    "windows, linux, machine",
+    [(True, False, "ARM64"), (False, False, "arm64"), (False, False, "x86_64"), (False, True, "aarch64")],
 )
 def test_wheels_for_another_system_are_named(course, wheels, monkeypatch, windows, linux, machine):
     monkeypatch.setattr(course, "WINDOWS", windows)

@@ -182,7 +182,7 @@ def test_a_stop_in_the_middle_leaves_no_pack_or_the_older_one(small, monkeypatch
 def test_a_stop_while_the_older_one_is_deleted_does_no_harm(small, monkeypatch):
     make(small / "pack")
     with monkeypatch.context() as patch:
-        patch.setattr(teach.Path, "unlink", lambda path: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(teach.shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             make(small / "pack")
     assert (small / "pack/README.md").exists() and (small / "pack.old").exists()
