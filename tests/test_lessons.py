@@ -10,6 +10,7 @@ import pytest
 from lessons import LESSONS, NAMES, printed, python_of, read, run, tagged, tags
 
 from qwen_helpers import TINY_BASE, TINY_CHAT
+from qwen_helpers.teach import write_pack
 
 # What the recipes that read the keyboard are typed, and what must come back.
 TYPED = {"03_basic_chat": "My name is Lin.\nWhat is my name?\n你是谁？\n\nnever read\n"}
@@ -58,23 +59,35 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
         assert result.stderr == ""
 
 
+@pytest.fixture(scope="module")
+def students(tmp_path_factory):
+    """What the class gets from the teacher's pack: the folder of the course, its notebooks without solutions."""
+    pack = write_pack(tmp_path_factory.mktemp("class room") / "pack", wheels=False, say=lambda text: None)
+    return pack / "students" / "course"
+
+
 @each_lesson
-def test_solutions_pass_and_blanks_do_not(path):
-    """The stored outputs show it for the tiny model; here the cells run again, alone with what they need."""
+def test_solutions_pass_and_blanks_do_not(path, students):
+    """The stored outputs show it for the tiny model. Then each student's notebook runs, with the solutions in it.
+
+    It runs where the pack has it, so that its paths must be right there, too. (The helpers are this checkout's, since
+    they look for .venv beside them.)
+    """
     python_of(path.stem)
-    notebook = read(path)
-    exercises, solutions = tagged(notebook, "exercise"), tagged(notebook, "solution")
+    exercises, solutions = tagged(read(path), "exercise"), tagged(read(path), "solution")
     for blank, solution in zip(exercises, solutions, strict=True):
         assert ": not yet. Hint: " in printed(blank)
         assert printed(solution).strip().endswith(": right!")
-    for cell in exercises:  # the solution pasted over the blank, as a reader would
+    here = students / "notebooks" / path.name
+    notebook = read(here)
+    for cell in tagged(notebook, "exercise"):  # the solution pasted over the blank, as a reader would
         name = re.search(r'check\("(\d+\.\d+)"', cell.source)[1]
         pasted = next(s for s in solutions if f'check("{name}"' in s.source)
         imports = [line for line in cell.source.splitlines() if line.startswith("from qwen_helpers")]
         given = [line for line in cell.source.splitlines() if re.match(r'sentence = "', line)]
         cell.source = "\n".join([*imports, *given, pasted.source])
-    notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
-    run(notebook, path)
+    run(notebook, here)
+    assert len(tagged(notebook, "exercise")) == len(solutions)
     for cell in tagged(notebook, "exercise"):
         assert printed(cell).strip().endswith(": right!")
 
