@@ -71,7 +71,7 @@ def test_a_class_is_set_up_with_the_line_cut(cut, students):
     own = ("PIP_", "MODELSCOPE_", "QWEN_", "PYTHONPATH")
     env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     env["PIP_CONFIG_FILE"] = os.devnull  # no other place for packages than the pack's
-    env.update(PIP_NO_CACHE_DIR="1", PIP_NO_COMPILE="1", HOME=str(students.parent))  # compiling takes half the time
+    env.update(PIP_NO_CACHE_DIR="1", PIP_NO_COMPILE="1", HOME=str(students.parent))  # .pyc for all would only cost time
     folder = students / "course"
 
     def run(*command):
