@@ -114,14 +114,15 @@ def test_plan_and_summary():
     whole = {"first_s": 1.0, "total_s": 3.0, "tokens": 21}
     answers = [
         Answered(0, right, 0.0, text=ANSWERS[right], **whole),
-        Answered(1, right, 1.0, text=ANSWERS[other], **whole),  # somebody else's answer
+        Answered(1, right, 1.0, text=ANSWERS[other], **{**whole, "tokens": 41}),  # somebody else's answer
         Answered(2, right, 2.0, text=ANSWERS[right][:-1], **whole),  # a wrong one
         Answered(3, right, 0.0, error="no whole answer within 60 s"),
     ]
     found = summary(answers)
     counts = [found[name] for name in ("students", "requests", "failures", "errors", "wrong", "mixed")]
     assert counts == [4, 4, 3, 1, 2, 1]
-    assert found["ttft_median_s"] == 1 and found["tokens_per_s"] == 63 / 5 and found["stream_tokens_per_s"] == 10
+    assert found["ttft_median_s"] == 1 and found["tokens_per_s"] == 83 / 5
+    assert found["stream_tokens_per_s"] == 10 and found["stream_p95_tokens_per_s"] == 10, "20 for the fastest one"
     assert summary(answers, None)["wrong"] is None and summary(answers, None)["failures"] == 1
     assert summary([answers[-1]])["tokens_per_s"] == 0 and len(row(found)) == len(HEAD)
     assert middle([{"requests": 2, "a": 1}, {"requests": 3, "a": 5}, {"requests": 4, "a": 3}]) == {
