@@ -6,7 +6,9 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from lessons import ROOT, read
@@ -182,6 +184,39 @@ def test_a_dead_server_is_a_failure_and_takes_no_time():
     found = summary(answers)
     assert found["failures"] == found["errors"] == found["requests"] == 10 and found["tokens_per_s"] == 0
     assert all("APIConnectionError" in answer.error for answer in answers) and time.monotonic() - start < 10
+
+
+def test_a_server_that_mixes_answers_up_or_breaks_off_is_seen():
+    """One that gives each question the answer of the one before, and ends every third stream too early."""
+    questions = list(ANSWERS)[:6]
+
+    class Careless(BaseHTTPRequestHandler):
+        protocol_version, asked = "HTTP/1.0", []
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self.asked.append(body["messages"][0]["content"])
+            text, end = ANSWERS[(self.asked * 2)[-2]], len(self.asked) % 3 and "stop"
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            for choice in [{"delta": {"content": text}}] + [{"delta": {}, "finish_reason": end}] * bool(end):
+                chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+                chunk["choices"] = [{"index": 0, "finish_reason": None, **choice}]
+                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            self.wfile.write(b"data: [DONE]\n\n")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Careless) as careless:
+        threading.Thread(target=careless.serve_forever, daemon=True).start()
+        people = [[(0.0, question) for question in questions]]
+        answers = run_class(f"http://127.0.0.1:{careless.server_port}/v1", "key", "m", people, timeout=10)
+        careless.shutdown()
+    found = summary(answers)
+    assert [answer.error for answer in answers] == [None, None, "the stream broke off"] * 2
+    assert [found[name] for name in ("requests", "failures", "errors", "wrong", "mixed")] == [6, 5, 2, 3, 3]
 
 
 def test_a_wrong_key_and_a_wrong_model_are_failures(at):
