@@ -32,9 +32,9 @@ def classes(
     with served(url, api_key, max_batch_size) as server:
         at = (server.url, server.api_key, server.model)
         print(
-            f"{server.model}: {rounds} rounds, {questions} questions each, {think} s to think on average, batches of up"
+            f"{server.model}: {rounds} rounds, {questions} questions each, {think} s to think, batches of {max_batch_size}"
         )
-        print(f"to {max_batch_size}; below each class what the simulation says\n{HEAD}")
+        print(f"below each class what the simulation says\n{HEAD}", flush=True)
         before = calibrate(*at, sizes)
         for size in sorted(students):
             found, guessed = [], []
