@@ -236,8 +236,8 @@ def test_time_is_bounded(at):
     assert time.monotonic() - start < 10
 
 
-# Options of `vllm serve` and `ray start` that the lesson names, as the parsers of vLLM 0.33.0 and Ray 2.60.0 know them.
-# Neither is installed here; the lesson says so.
+# Options of `vllm serve` that stand in vLLM 0.33.0's source (engine/arg_utils.py, entrypoints/common/cli_args.py), and
+# of `ray start` that Ray 2.60.0's parser took. Neither is installed here; the lesson says so.
 VLLM = {
     "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "max-model-len", "max-num-seqs",
     "gpu-memory-utilization", "served-model-name", "distributed-executor-backend", "host", "port", "api-key",
