@@ -31,10 +31,8 @@ def classes(
     sizes = sorted({1, 2, min(4, max_batch_size), max_batch_size})
     with served(url, api_key, max_batch_size) as server:
         at = (server.url, server.api_key, server.model)
-        print(
-            f"{server.model}: {rounds} rounds, {questions} questions each, {think} s to think on average, batches of up"
-        )
-        print(f"to {max_batch_size}; below each class what the simulation says\n{HEAD}")
+        print(f"{server.model}: {rounds} rounds, {questions} questions each, batches of {max_batch_size};")
+        print(f"{think} s to think; below each class what the simulation says\n{HEAD}", flush=True)
         before = calibrate(*at, sizes)
         for size in sorted(students):
             found, guessed = [], []

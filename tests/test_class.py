@@ -6,7 +6,9 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from lessons import ROOT, read
@@ -114,14 +116,15 @@ def test_plan_and_summary():
     whole = {"first_s": 1.0, "total_s": 3.0, "tokens": 21}
     answers = [
         Answered(0, right, 0.0, text=ANSWERS[right], **whole),
-        Answered(1, right, 1.0, text=ANSWERS[other], **whole),  # somebody else's answer
+        Answered(1, right, 1.0, text=ANSWERS[other], **{**whole, "tokens": 41}),  # somebody else's answer
         Answered(2, right, 2.0, text=ANSWERS[right][:-1], **whole),  # a wrong one
         Answered(3, right, 0.0, error="no whole answer within 60 s"),
     ]
     found = summary(answers)
     counts = [found[name] for name in ("students", "requests", "failures", "errors", "wrong", "mixed")]
     assert counts == [4, 4, 3, 1, 2, 1]
-    assert found["ttft_median_s"] == 1 and found["tokens_per_s"] == 63 / 5 and found["stream_tokens_per_s"] == 10
+    assert found["ttft_median_s"] == 1 and found["tokens_per_s"] == 83 / 5
+    assert found["stream_tokens_per_s"] == 10 and found["stream_p95_tokens_per_s"] == 10, "20 for the fastest one"
     assert summary(answers, None)["wrong"] is None and summary(answers, None)["failures"] == 1
     assert summary([answers[-1]])["tokens_per_s"] == 0 and len(row(found)) == len(HEAD)
     assert middle([{"requests": 2, "a": 1}, {"requests": 3, "a": 5}, {"requests": 4, "a": 3}]) == {
@@ -183,6 +186,39 @@ def test_a_dead_server_is_a_failure_and_takes_no_time():
     assert all("APIConnectionError" in answer.error for answer in answers) and time.monotonic() - start < 10
 
 
+def test_a_server_that_mixes_answers_up_or_breaks_off_is_seen():
+    """One that gives each question the answer of the one before, and ends every third stream too early."""
+    questions = list(ANSWERS)[:6]
+
+    class Careless(BaseHTTPRequestHandler):
+        protocol_version, asked = "HTTP/1.0", []
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self.asked.append(body["messages"][0]["content"])
+            text, end = ANSWERS[(self.asked * 2)[-2]], len(self.asked) % 3 and "stop"
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            for choice in [{"delta": {"content": text}}] + [{"delta": {}, "finish_reason": end}] * bool(end):
+                chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+                chunk["choices"] = [{"index": 0, "finish_reason": None, **choice}]
+                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            self.wfile.write(b"data: [DONE]\n\n")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Careless) as careless:
+        threading.Thread(target=careless.serve_forever, daemon=True).start()
+        people = [[(0.0, question) for question in questions]]
+        answers = run_class(f"http://127.0.0.1:{careless.server_port}/v1", "key", "m", people, timeout=10)
+        careless.shutdown()
+    found = summary(answers)
+    assert [answer.error for answer in answers] == [None, None, "the stream broke off"] * 2
+    assert [found[name] for name in ("requests", "failures", "errors", "wrong", "mixed")] == [6, 5, 2, 3, 3]
+
+
 def test_a_wrong_key_and_a_wrong_model_are_failures(at):
     url, key, model = at
     for wrong in ((url, "sk-wrong", model), (url, key, "another")):
@@ -200,8 +236,8 @@ def test_time_is_bounded(at):
     assert time.monotonic() - start < 10
 
 
-# Options of `vllm serve` and `ray start` that the lesson names, as the parsers of vLLM 0.33.0 and Ray 2.60.0 know them.
-# Neither is installed here; the lesson says so.
+# Options of `vllm serve` that stand in vLLM 0.33.0's source (engine/arg_utils.py, entrypoints/common/cli_args.py), and
+# of `ray start` that Ray 2.60.0's parser took. Neither is installed here; the lesson says so.
 VLLM = {
     "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "max-model-len", "max-num-seqs",
     "gpu-memory-utilization", "served-model-name", "distributed-executor-backend", "host", "port", "api-key",
