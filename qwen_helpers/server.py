@@ -135,7 +135,8 @@ def main() -> None:
     key = os.environ.get("QWEN_SERVER_KEY")
     with Server(options.model, options.host, options.port, key, options.max_batch_size) as server:
         address = f"http://{room_address()}:{server.port}/v1" if options.host == "0.0.0.0" else server.url
-        print(f'Serving {server.model}. In a notebook: Chat("{address}", api_key="{server.api_key}")')
+        print(f"Serving {server.model}. Students write in a notebook:\n\nfrom qwen_helpers import Chat\n")
+        print(f'chat = Chat("{address}", api_key="{server.api_key}")\n')
         print("Ctrl-C ends it. The key is a new one each time; set QWEN_SERVER_KEY to choose your own.", flush=True)
         server.process.wait()
         sys.exit(f"The server ended by itself: see {server.log}")
