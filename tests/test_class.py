@@ -94,7 +94,7 @@ def test_the_published_sweep_of_a_gpu_comes_out_again():
 
 
 def test_how_many_students_and_machines():
-    rates, settings = Rates(0.02, 0.02, 0.007, 0.0015), {"lengths": lambda _: (40, 1), "think": 10}
+    rates, settings = Rates(0.02, 0.02, 0.007, 0.0015), {"lengths": lambda _: (40, 1), "think": 10, "seconds": 300}
     most = most_students(1.0, rates, 8, **settings)
     assert class_of(most, rates, 8, **settings)["ttft_p95_s"] <= 1
     assert class_of(round(1.2 * most), rates, 8, **settings)["ttft_p95_s"] > 1
