@@ -846,6 +846,7 @@ def test_the_settings_reach_pip_and_not_jupyterlab(tmp_path, wheels, monkeypatch
     real.OFFLINE.update(PIP_NO_INDEX="1", PIP_FIND_LINKS="here")
     show = "import os; print(os.environ.get('PIP_NO_INDEX'), os.environ.get('PIP_FIND_LINKS'))"
     assert real.run_logged([sys.executable, "-c", show]) == (0, ["1 here"])
+    monkeypatch.setattr(course.subprocess, "call", lambda *a, **k: 0)  # the first answer
     course.main(["--wheels", str(wheels)])
     assert "PIP_NO_INDEX" not in handed[0][1]
 
