@@ -1,0 +1,97 @@
+"""Write recorded_troubles.json: `python tests/record_troubles.py [--environments] [--lesson]`.
+
+Three sources: lesson 10's cells (run here, with whole tracebacks), the snippets of troubles_elsewhere.py, and with
+--environments the packages of other versions, which are downloaded (0.6 GB) into a folder that is thrown away. What is
+not asked for keeps its record. The texts are for explain()'s tests and for lesson 10, which shows those that it cannot
+raise. Paths of this machine are replaced, as in the lessons.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from lessons import ROOT, read, run
+from refresh import without_paths
+from troubles_elsewhere import HERE, environments
+from troubles_lesson import COLOURS, LESSON_10, entries
+
+from qwen_helpers.elsewhere import fresh
+
+FILE = Path(__file__).with_name("recorded_troubles.json")
+
+
+def versions(*names) -> str:
+    return ", ".join(f"{name} {version(name).split('+')[0]}" for name in names or ("transformers", "torch", "ms-swift"))
+
+
+def raised(code: str, **how) -> dict:
+    """The error of `code` in a fresh Python: {"text": "TypeName: text", "traceback"}."""
+    try:
+        fresh(code, **how)
+    except Exception as error:
+        said = str(error)
+        text = said if said.startswith("ERROR") else f"{type(error).__name__}: {said}"  # a line of pip's has no type
+        traceback = COLOURS.sub("", getattr(error, "traceback", ""))
+        return {"text": tidy(text), "traceback": tidy(traceback)}
+    raise AssertionError(f"nothing was raised by\n{code}")
+
+
+def tidy(text: str) -> str:
+    """`text` without paths and ports of this machine."""
+    return re.sub(r"('127\.0\.0\.1', )\d+", r"\g<1>8000", without_paths(text)).rstrip()
+
+
+def from_lesson() -> dict:
+    """The entries that lesson 10 raises. It is run with whole tracebacks; the stored lesson has one line each."""
+    notebook = read(LESSON_10)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("%xmode Minimal", "%xmode Plain")
+    found = {}
+    for name, texts in entries(run(notebook, LESSON_10)).items():
+        if texts:
+            (text, traceback), *more = texts
+            found[name] = {"text": tidy(text), "traceback": tidy(traceback), "versions": versions()}
+            found[name] |= {"others": [tidy(other) for other, _ in more]} if more else {}
+    return found
+
+
+def from_here() -> dict:
+    return {name: raised(each.raises, hide=each.hide) | {"versions": versions()} for name, each in HERE.items()}
+
+
+def from_environments(folder: Path) -> dict:
+    found: dict = {}
+    for name, tried in environments().items():
+        for each in tried:
+            target = folder / str(abs(hash(each.packages)))
+            if not target.exists():
+                pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(target), *each.packages]
+                subprocess.run(pip, check=True)
+            path = {"PYTHONPATH": f"{target}:{ROOT}" if sys.platform != "win32" else f"{target};{ROOT}"}
+            found.setdefault(name, []).append((raised(each.raises, python=each.python, **path), each.versions))
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    records = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    fresh_records = from_here() | (from_lesson() if "--lesson" in arguments else {})
+    for name, record in fresh_records.items():
+        records[name] = {**record, "older": records.get(name, {}).get("older", [])}
+    if "--environments" in arguments:
+        with tempfile.TemporaryDirectory(prefix="qwen-practice-", ignore_cleanup_errors=True) as folder:
+            for name, texts in from_environments(Path(folder)).items():
+                if name not in records or name not in fresh_records:
+                    (text, made_with), *texts = texts
+                    records[name] = {"text": tidy(text), "traceback": "", "versions": made_with, "older": []}
+                known = [records[name]["text"], *records[name]["older"]]
+                records[name]["older"] += [old["text"] for old, _ in texts if old["text"] not in known]
+    ordered = dict(sorted(records.items(), key=lambda pair: (pair[0][0], int(pair[0][1:]))))
+    FILE.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
