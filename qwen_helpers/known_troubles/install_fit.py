@@ -1,0 +1,105 @@
+"""More troubles with installing: packages that do not fit each other or the system, and pip's own words."""
+
+from qwen_helpers.known_troubles.trouble import Trouble
+
+TROUBLES = (
+    Trouble(
+        "I11", "a module was built for NumPy 1",
+        ("A module that was compiled using NumPy 1.x cannot be run in", "numpy.dtype size changed, may indicate binary",
+         "RuntimeError: Numpy is not available", "numpy.core.multiarray failed to import"),
+        "A compiled package (an old torch, pandas or matplotlib) was built for NumPy 1, and NumPy 2 is installed.",
+        "Upgrade the package that the traceback names, or keep NumPy 1; then restart the kernel.",
+        'import numpy; print(numpy.__version__)\n%pip install -U pandas matplotlib torch\n# or: %pip install "numpy<2"',
+        1, threads=("pytorch/pytorch#107302", "pytorch/pytorch#128860"), since="NumPy 2.0", today="old only",
+    ),
+    Trouble(
+        "I12", "torch and torchvision do not fit",
+        ("operator torchvision::nms does not exist", "Are this object's requirements defined correctly?"),
+        "torch and torchvision come from different builds. transformers imports late and then blames a model class.",
+        "Text models do not need torchvision: remove it, or install both from one index.",
+        "%pip uninstall -y torchvision\n# restart the kernel",
+        1, threads=("pytorch/pytorch#157648", "pytorch/pytorch#122494", "pytorch/vision#8289", "lyogavin/airllm#326"),
+        today="not raised here",
+    ),
+    Trouble(
+        "I13", "conda installs an old torch or one without CUDA", (),
+        "PyTorch's own conda channel (`-c pytorch`) ended with version 2.5, and recipes of 2024 still name it.",
+        "Install torch with pip, inside the conda environment.",
+        "%pip install torch\nimport torch; print(torch.__version__, torch.cuda.is_available())",
+        1, threads=("pytorch/pytorch#138506",), since="PyTorch 2.6", today="not raised here",
+    ),
+    Trouble(
+        "I14", "your own file has the name of a library",
+        ("from partially initialized module 'transformers'", "from partially initialized module 'modelscope'",
+         "from partially initialized module 'swift'", "from partially initialized module 'torch'",
+         "partially initialized module 'transformers' has no attribute",
+         "partially initialized module 'torch' has no attribute"),
+        "Python imports the file beside your notebook before the library. The path in brackets shows which file.",
+        "Rename your file, delete the folder __pycache__ beside it, and restart the kernel.",
+        "import transformers; print(transformers.__file__)  # must lie in site-packages",
+        1, older=("(consider renaming '*transformers.py'", "(consider renaming '*torch.py'",
+                  "(consider renaming '*swift.py'", "(consider renaming '*modelscope.py'"),
+        threads=("huggingface/transformers#15062",),
+    ),
+    Trouble(
+        "I15", "flash attention is not installed",
+        ("FlashAttention2 has been toggled on, but it cannot be used",),
+        "An optional package for NVIDIA GPUs is missing; PyPI has no Windows build of it. The warnings of Qwen1 about "
+        "rotary and rms_norm are harmless.",
+        "Leave attn_implementation out: transformers then uses PyTorch's own fast attention (sdpa).",
+        'AutoModelForCausalLM.from_pretrained(model_dir, dtype="auto")',
+        7, older=("Warning: import flash_attn rotary fail", "Warning: import flash_attn rms_norm fail",
+                  "the package flash_attn seems to be not installed", "No module named 'flash_attn'"),
+        threads=("QwenLM/Qwen#522", "Dao-AILab/flash-attention#1469"),
+    ),
+    Trouble(
+        "I16", "bitsandbytes is missing or very old",
+        ("quantization requires bitsandbytes", "bitsandbytes` 4-bit quantization requires",
+         "bitsandbytes` 8-bit quantization requires", "No module named 'bitsandbytes'"),
+        "Loading in 4 or 8 bits needs the package bitsandbytes. load_in_4bit=True as a plain argument ended with "
+        "transformers 5.",
+        "Install a new one (it has Windows builds; forget bitsandbytes-windows), and pass a configuration.",
+        "%pip install -U bitsandbytes\nfrom transformers import BitsAndBytesConfig\n"
+        "AutoModelForCausalLM.from_pretrained(model_dir, quantization_config=BitsAndBytesConfig(load_in_4bit=True))",
+        7, older=("CUDA Setup failed despite GPU being available",),
+        threads=("bitsandbytes-foundation/bitsandbytes#748", "bitsandbytes-foundation/bitsandbytes#976"),
+        today="changed",
+    ),
+    Trouble(
+        "I17", "pip finds no matching version",
+        ("ERROR: No matching distribution found for", "Could not find a version that satisfies the requirement"),
+        "The package has no build for your Python or system (Python 3.9, 32 bits, an Intel Mac), the mirror does not "
+        "carry it, or pip has no connection at all; then an earlier line says so.",
+        "Read pip's first error line, and look at the Python that it runs in.",
+        "import sys, platform; print(sys.version, platform.machine())\n%pip index versions PACKAGE",
+        1, today="not raised here",
+    ),
+    Trouble(
+        "I18", "pip says that the environment is externally managed",
+        ("error: externally-managed-environment",),
+        "This Python belongs to the operating system, which does not want pip to change it.",
+        "Use a virtual environment of your own; `python course.py` makes one.",
+        "python -m venv .venv\n.venv/bin/python -m pip install transformers  # Windows: .venv\\Scripts\\python",
+        1, today="not raised here",
+    ),
+    Trouble(
+        "I19", "pip may not write",
+        ("Could not install packages due to an OSError: [Errno 13]",
+         "Could not install packages due to an OSError: [WinError",
+         "Could not install packages due to an EnvironmentError: [Errno 13]"),
+        "The folder belongs to somebody else, or a running notebook uses the file that pip wants to replace.",
+        "Close every notebook of that environment, then install into an environment of your own.",
+        "import sys; print(sys.prefix)  # the environment that pip writes to",
+        1, today="not raised here",
+    ),
+    Trouble(
+        "I20", "pip finds no way to the package index",
+        ("WARNING: Retrying (Retry(total=*)) after connection broken by",
+         "There was a problem confirming the ssl certificate",
+         "pip._vendor.urllib3.exceptions.ReadTimeoutError"),
+        "No connection, a proxy that refuses, or a line too slow for pip's 15 seconds.",
+        "Choose a mirror near you, and a longer wait; pip keeps what it has downloaded.",
+        "%pip config set global.index-url ADDRESS-OF-A-MIRROR\n%pip install --timeout 60 PACKAGE",
+        1, today="not raised here",
+    ),
+)  # fmt: skip
