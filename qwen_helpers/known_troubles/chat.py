@@ -20,7 +20,7 @@ TROUBLES = (
     ),
     Trouble(
         "C2", "apply_chat_template gives a dict and generate an empty AttributeError",
-        ("\nKeyError: 'shape'\n\nAttributeError\n",),
+        (),
         "Since transformers 5 apply_chat_template returns a dict (input_ids, attention_mask), not a tensor; its length "
         "is 2.",
         "Unpack it with two stars; this line works in transformers 4 as well.",
@@ -49,7 +49,7 @@ TROUBLES = (
     Trouble(
         "C5", "the answer stops in the middle",
         ("Using the model-agnostic default `max_length`", "Using the model-agnostic default max_length"),
-        "Without max_new_tokens generate stops after 20 tokens or so. An answer without a stop token at its end was cut.",
+        "Without max_new_tokens generate stops after 20 tokens. An answer without a stop token at its end was cut.",
         "Give a length, and look at the last token.",
         "output = model.generate(**inputs, max_new_tokens=512)\n"
         "print(output[0, -1].item() in model.generation_config.eos_token_id)  # False: cut",

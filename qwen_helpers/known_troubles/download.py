@@ -41,7 +41,7 @@ TROUBLES = (
     Trouble(
         "D4", "ModelScope is asked though the model is on the disk",
         ("[E1020] Connection failed", "Failed to resolve 'modelscope.cn'", "Failed to resolve 'www.modelscope.cn'",
-         "[E1022]", "CacheNotFound: "),
+         "[E1022]", "CacheNotFound: ["),
         "An id makes modelscope and ms-swift ask the server for the list of files first, whatever the cache holds.",
         "Give the folder instead of the id, or say that only local files count.",
         'snapshot_download("Qwen/Qwen2.5-0.5B-Instruct", local_files_only=True)\n'
@@ -70,7 +70,7 @@ TROUBLES = (
     Trouble(
         "D7", "a git-lfs pointer or a web page lies in place of a file",
         ("Error while deserializing header: header too large", "is only a git-lfs pointer",
-         "is not safetensors (a saved error page?)"),
+         "is not safetensors (a saved error page?)", "is not whole JSON (cut off, or a saved error page?)"),
         "git clone without git-lfs leaves a text of about 130 bytes for each large file; a proxy leaves an error page.",
         "Look at the size and the first bytes, then fetch the real files.",
         'from pathlib import Path\nprint(Path("models/MODEL/model.safetensors").read_bytes()[:60])\n'
@@ -95,7 +95,9 @@ TROUBLES = (
     Trouble(
         "D9", "weights are missing or still incomplete",
         ("Error no file named model.safetensors", "Error no file named pytorch_model.bin", "is only half downloaded",
-         "holds no weights, neither model.safetensors", "is missing from *, though *.index.json names it",
+         "holds no weights, neither model.safetensors",
+         "holds no config.json: give the folder", "names no weights: delete it",
+         "is missing from *, though *.index.json names it",
          "No such file or directory: *-of-*.safetensors", "No such file or directory: \"*-of-*.safetensors"),
         "The folder holds config.json but not all weights: a download that was stopped, or a copy without them.",
         "Run the same download again; it fetches what is missing.",

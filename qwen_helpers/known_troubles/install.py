@@ -4,15 +4,6 @@ from qwen_helpers.known_troubles.trouble import Trouble
 
 TROUBLES = (
     Trouble(
-        "I1", "the package swift is not ms-swift",
-        ("cannot import name '*' from 'swift' (", "cannot import name '*' from 'swift'\n"),
-        "`pip install swift` installs OpenStack's file store. It has the same import name as ms-swift.",
-        "Remove it, then install ms-swift again, because both write into the folder swift.",
-        "%pip uninstall -y swift\n%pip install --force-reinstall --no-deps ms-swift\n"
-        "import swift; print(swift.__version__)  # 4.x is ms-swift, 2.3x is OpenStack",
-        1, inside={"swift": ("No module named 'swift.llm'",)}, threads=("modelscope/ms-swift#5981",),
-    ),
-    Trouble(
         "I2", "ms-swift has no module llm any more",
         ("No module named 'swift.llm'",
          "cannot import name 'get_auto_gptq_quant_linear' from 'peft.utils'",
@@ -24,6 +15,16 @@ TROUBLES = (
         4, older=("cannot import name '*' from 'swift.llm'", "cannot import name '*' from 'swift.llm.utils'"),
         threads=("modelscope/ms-swift#2896", "modelscope/ms-swift#2683", "modelscope/ms-swift#7392"),
         since="ms-swift 4",
+    ),
+    Trouble(
+        "I1", "the package swift is not ms-swift",
+        ("cannot import name '*' from 'swift' (", "cannot import name '*' from 'swift'\n",
+         "No module named 'swift.llm'"),
+        "`pip install swift` installs OpenStack's file store. It has the same import name as ms-swift.",
+        "Remove it, then install ms-swift again, because both write into the folder swift.",
+        "%pip uninstall -y swift\n%pip install --force-reinstall --no-deps ms-swift\n"
+        "import swift; print(swift.__version__)  # 4.x is ms-swift, 2.3x is OpenStack",
+        1, threads=("modelscope/ms-swift#5981",),
     ),
     Trouble(
         "I3", "transformers_stream_generator cannot be imported",

@@ -102,4 +102,13 @@ TROUBLES = (
         "%pip config set global.index-url ADDRESS-OF-A-MIRROR\n%pip install --timeout 60 PACKAGE",
         1, today="not raised here",
     ),
+    Trouble(
+        "I21", "pip cannot make two packages agree",
+        ("because these package versions have conflicting dependencies", "ResolutionImpossible: for help visit",
+         "pip's dependency resolver does not currently take into account all the packages that are installed"),
+        "Two packages want different versions of a third. pip names all three above the error.",
+        "Loosen the pin that is yours, or give one of the two an environment of its own.",
+        "%pip install --dry-run PACKAGE-A PACKAGE-B\n!python -m venv .venv-b",
+        1, today="not raised here",
+    ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ TROUBLES = (
         ("Torch not compiled with CUDA enabled",),
         "This PyTorch is the build for the CPU (what plain `pip install torch` gives on Windows), or the kernel is "
         "another one.",
-        "Look at the build, and take the one for your card from PyTorch's index; without such a card leave .cuda() out.",
+        "Look at the build, and take the one for your card from PyTorch's index; without a card leave .cuda() out.",
         "import torch; print(torch.__version__, torch.version.cuda)\n"
         "%pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
         1, older=("Found no NVIDIA driver on your system",),
@@ -97,7 +97,7 @@ TROUBLES = (
     ),
     Trouble(
         "G10", "the Mac GPU is out of memory",
-        ("MPS backend out of memory", "Invalid buffer size: "),
+        ("MPS backend out of memory", "Invalid buffer size: *GiB"),
         "On a Mac the GPU shares the memory with everything else.",
         "Close programs, take a smaller model, or compute on the CPU.",
         'model = model.to("cpu")\n' + SMALLER,

@@ -67,8 +67,8 @@ TROUBLES = (
     ),
     Trouble(
         "P8", "PaddleNLP and transformers 5 want different tokenizers",
-        ("ResolutionImpossible", "tokenizers<0.22", "tokenizers>=0.21,<0.22 is required",
-         "paddlenlp * requires tokenizers"),
+        ("ERROR: Cannot install *paddlenlp", "paddlenlp * depends on tokenizers<", "paddlenlp * requires tokenizers<",
+         "paddlenlp * requires huggingface-hub<"),
         "PaddleNLP holds tokenizers below 0.22, transformers 5 needs 0.23: no environment can have both.",
         "Make two environments with a kernel each; `python course.py` does.",
         "python -m venv .venv-paddle\n.venv-paddle/bin/python -m pip install paddlenlp==3.0.0b4 paddlepaddle==3.3.1",
@@ -89,7 +89,8 @@ TROUBLES = (
         "tokenizer_config.json then names the class TokenizersBackend, which older programs do not have (see L4).",
         "Use the original files, or name the class as it was called before.",
         '# in tokenizer_config.json\n"tokenizer_class": "Qwen2Tokenizer"',
-        6, inside={"paddlenlp": ("Tokenizer class TokenizersBackend does not exist",)}, since="transformers 5",
+        6, since="transformers 5",
+        inside={"paddlenlp": ("ValueError: Tokenizer class TokenizersBackend does not exist or is not currently imported",)},
     ),
     Trouble(
         "P11", "PaddleNLP looks for the model on its server",

@@ -27,14 +27,13 @@ TROUBLES = (
     ),
     Trouble(
         "S4", "a stream hangs for ever or ends in Empty",
-        ("\n_queue.Empty\n",),
+        ("Exception in thread Thread-* (generate)",),
         "generate died in its thread, and the streamer waits for the next piece. The thread's own traceback, further "
         "up, says why.",
         "Give the streamer a timeout, and find the error by calling generate without a thread.",
         "streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=60)\n"
         "model.generate(**inputs, max_new_tokens=8)  # the real error",
-        4, inside={"transformers": ("\nEmpty\n",), "swift": ("\nEmpty\n",)},
-        older=("\nqueue.Empty\n", "Exception in thread Thread-* (generate)"),
+        4, inside={"transformers": ("\n_queue.Empty\n", "\nqueue.Empty\n"), "swift": ("\n_queue.Empty\n",)},
         threads=("huggingface/transformers#22576", "modelscope/ms-swift#10133"),
     ),
     Trouble(

@@ -10,7 +10,7 @@ TROUBLES = (
         "Let Windows manage the page file, on a drive with room (System > Advanced > Performance > Virtual memory); "
         "close programs.",
         'from qwen_helpers import preflight\npreflight("Qwen/Qwen2.5-0.5B-Instruct")',
-        2, older=("页面文件太小",),
+        2, older=("OSError: 页面文件太小",),
         threads=("Comfy-Org/ComfyUI#6606", "Comfy-Org/ComfyUI#8065", "pytorch/pytorch#59904"),
         today="not raised here",
     ),
