@@ -67,7 +67,7 @@ TROUBLES = (
     ),
     Trouble(
         "I17", "pip finds no matching version",
-        ("ERROR: No matching distribution found for", "Could not find a version that satisfies the requirement"),
+        ("No matching distribution found for ", "Could not find a version that satisfies the requirement"),
         "The package has no build for your Python or system (Python 3.9, 32 bits, an Intel Mac), the mirror does not "
         "carry it, or pip has no connection at all; then an earlier line says so.",
         "Read pip's first error line, and look at the Python that it runs in.",

@@ -90,7 +90,7 @@ TROUBLES = (
         "Use the original files, or name the class as it was called before.",
         '# in tokenizer_config.json\n"tokenizer_class": "Qwen2Tokenizer"',
         6, since="transformers 5",
-        inside={"paddlenlp": ("ValueError: Tokenizer class TokenizersBackend does not exist or is not currently imported",)},
+        inside={"paddlenlp": ("Error: Tokenizer class TokenizersBackend does not exist or is not currently imported",)},
     ),
     Trouble(
         "P11", "PaddleNLP looks for the model on its server",

@@ -36,7 +36,9 @@ TROUBLES = (
     Trouble(
         "W4", "vLLM and flash-attn have no build for Windows",
         ("No matching distribution found for vllm", "No matching distribution found for flash-attn",
-         "No matching distribution found for flash_attn", "No module named 'vllm'"),
+         "No matching distribution found for flash_attn", "No module named 'vllm'",
+         "Could not find a version that satisfies the requirement vllm",
+         "Could not find a version that satisfies the requirement flash-attn"),
         "PyPI has packages of vllm and flash-attn for Linux only.",
         "Use WSL2, or an engine that Windows has: transformers, llama.cpp, Ollama.",
         "wsl --install  # in a terminal of Windows; then install inside it",
