@@ -10,6 +10,7 @@ import textwrap
 from dataclasses import dataclass
 
 from qwen_helpers import explain_hook
+from qwen_helpers.known_troubles import TROUBLES
 from qwen_helpers.known_troubles.trouble import Trouble
 from qwen_helpers.raised import Raised, last_error, read_error, read_text
 
@@ -30,8 +31,6 @@ def find(what: BaseException | str) -> list[Trouble]:
 
 
 def _search(raised: list[Raised]) -> list[Trouble]:
-    from qwen_helpers.known_troubles import TROUBLES  # here: a third of the time that `import qwen_helpers` takes
-
     found = []
     for depth, error in enumerate(raised):
         for trouble in TROUBLES:
@@ -122,8 +121,6 @@ def explain(what: BaseException | str | None = None) -> Explanation:
     Without an argument: the last exception, with the chain of its causes. Else an exception, a pasted traceback, a line
     of a log, or the id of an entry such as "D10". `explain.off()` ends the line under each traceback of a notebook.
     """
-    from qwen_helpers.known_troubles import TROUBLES
-
     if isinstance(what, str):
         entry = [trouble for trouble in TROUBLES if trouble.id == what.strip().upper()]
         if entry:
