@@ -1,16 +1,15 @@
-"""Write recorded_troubles.json: `python tests/record_troubles.py [--environments] [--lesson]`.
+"""Write recorded_troubles.json: `python tests/record_troubles.py [--lesson] [--environments FOLDER]`.
 
-Three sources: lesson 10's cells (run here, with whole tracebacks), the snippets of troubles_elsewhere.py, and with
---environments the packages of other versions, which are downloaded (0.6 GB) into a folder that is thrown away. What is
-not asked for keeps its record. The texts are for explain()'s tests and for lesson 10, which shows those that it cannot
+Three sources: the snippets of troubles_elsewhere.py; lesson 10's cells, run here with whole tracebacks; and packages of
+other versions, which are downloaded into FOLDER (0.6 GB). What is not asked for keeps its record. The texts are for explain()'s tests and for lesson 10, which shows those that it cannot
 raise. Paths of this machine are replaced, as in the lessons.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,7 +41,8 @@ def raised(code: str, **how) -> dict:
 
 def tidy(text: str) -> str:
     """`text` without paths and ports of this machine."""
-    return re.sub(r"('127\.0\.0\.1', )\d+", r"\g<1>8000", without_paths(text)).rstrip()
+    text = re.sub(r"('127\.0\.0\.1', (?:port=)?)\d+", r"\g<1>8000", without_paths(text))
+    return re.sub(r"/\S*/(_no_deps\w+)/", ".venv/site-packages/", text).rstrip()
 
 
 def from_lesson() -> dict:
@@ -54,41 +54,43 @@ def from_lesson() -> dict:
     for name, texts in entries(run(notebook, LESSON_10)).items():
         if texts:
             (text, traceback), *more = texts
-            found[name] = {"text": tidy(text), "traceback": tidy(traceback), "versions": versions()}
-            found[name] |= {"others": [tidy(other) for other, _ in more]} if more else {}
+            record = {"text": tidy(text), "traceback": tidy(traceback), "versions": versions(), "today": "lesson 10"}
+            found[name] = record | ({"others": [tidy(other) for other, _ in more]} if more else {})
     return found
 
 
 def from_here() -> dict:
-    return {name: raised(each.raises, hide=each.hide) | {"versions": versions()} for name, each in HERE.items()}
+    today = {"versions": versions(), "today": "tests/troubles_elsewhere.py"}
+    return {name: raised(each.raises, hide=each.hide) | today for name, each in HERE.items()}
 
 
 def from_environments(folder: Path) -> dict:
+    """{id: [record, ...]}; packages that are in `folder` already are not installed again."""
     found: dict = {}
     for name, tried in environments().items():
         for each in tried:
-            target = folder / str(abs(hash(each.packages)))
+            target = folder / re.sub(r"\W+", "_", "".join(each.packages))
             if not target.exists():
                 pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(target), *each.packages]
                 subprocess.run(pip, check=True)
-            path = {"PYTHONPATH": f"{target}:{ROOT}" if sys.platform != "win32" else f"{target};{ROOT}"}
-            found.setdefault(name, []).append((raised(each.raises, python=each.python, **path), each.versions))
+            path = os.pathsep.join([str(target), str(ROOT)])
+            record = raised(each.raises, python=each.python, PYTHONPATH=path)
+            found.setdefault(name, []).append({**record, "versions": each.versions})
     return found
 
 
 def main(arguments: list[str]) -> None:
     records = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    fresh_records = from_here() | (from_lesson() if "--lesson" in arguments else {})
-    for name, record in fresh_records.items():
+    for name, record in (from_here() | (from_lesson() if "--lesson" in arguments else {})).items():
         records[name] = {**record, "older": records.get(name, {}).get("older", [])}
     if "--environments" in arguments:
-        with tempfile.TemporaryDirectory(prefix="qwen-practice-", ignore_cleanup_errors=True) as folder:
-            for name, texts in from_environments(Path(folder)).items():
-                if name not in records or name not in fresh_records:
-                    (text, made_with), *texts = texts
-                    records[name] = {"text": tidy(text), "traceback": "", "versions": made_with, "older": []}
-                known = [records[name]["text"], *records[name]["older"]]
-                records[name]["older"] += [old["text"] for old, _ in texts if old["text"] not in known]
+        folder = Path(arguments[arguments.index("--environments") + 1])
+        for name, (first, *others) in from_environments(folder).items():
+            older = [record["text"] for record in others]
+            if "today" in records.get(name, {}):  # raised with today's versions as well
+                records[name]["older"] = [first["text"], *older]
+            else:
+                records[name] = {**first, "older": older}
     ordered = dict(sorted(records.items(), key=lambda pair: (pair[0][0], int(pair[0][1:]))))
     FILE.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

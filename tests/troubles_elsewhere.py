@@ -38,6 +38,13 @@ SHELF = (
     "    done = subprocess.run([sys.executable, '-m', 'pip', 'install', *options, package], capture_output=True, text=True)\n"
     "    if done.returncode: raise RuntimeError(done.stderr.strip().splitlines()[-1])\n"
 )
+HUB = (
+    "import os, tempfile\nfrom qwen_helpers import TINY_CHAT\nfrom qwen_helpers.hub import Hub\n"
+    "from modelscope import snapshot_download\nhub = Hub({'Qwen/Qwen2.5-0.5B-Instruct': TINY_CHAT}).start()\n"
+    "cache = tempfile.mkdtemp(prefix='qwen-practice-')\nos.environ['NO_PROXY'] = '127.0.0.1'\n"
+    "same = {'model_id': 'Qwen/Qwen2.5-0.5B-Instruct', 'cache_dir': cache, 'endpoint': hub.url}\n"
+    "snapshot_download(**same)\nhub.close()\n"
+)
 HERE = {
     "I9": Snippet(
         LOAD + "Auto.from_pretrained(TINY_CHAT, device_map='cpu')",
@@ -65,6 +72,11 @@ HERE = {
         SERVE + "asyncio.run(serve(0))",  # any free port
         local=True,
     ),
+    "T6": Snippet(
+        "import onnxruntime_genai as og\nfrom qwen_helpers import TINY_CHAT\nog.Model(str(TINY_CHAT))",
+        "import onnxruntime_genai\nfrom qwen_helpers.fast import convert",  # test_onnx.py converts, and runs the result
+    ),
+    "D4": Snippet(HUB + "snapshot_download(**same)", HUB + "snapshot_download(**same, local_files_only=True)"),
     "W4": Snippet(SHELF + "pip('vllm')", SHELF + "pip('transformers')"),
 }
 
@@ -92,10 +104,7 @@ def environments() -> dict[str, list[Environment]]:
     )
     stream = "import transformers_stream_generator"
     return {
-        "I1": [
-            Environment(("--no-deps", "swift"), "from swift import TransformersEngine", main, "swift 2.38.3"),
-            Environment(("--no-deps", "swift"), "from swift.llm import inference_stream", main, "swift 2.38.3"),
-        ],
+        "I1": [Environment(("--no-deps", "swift"), "from swift import TransformersEngine", main, "swift 2.38.3")],
         "I2": [
             Environment(("--no-deps", "ms-swift==3.12.6"), "from swift.llm import inference_stream", main, "3.12.6"),
             Environment(("--no-deps", "ms-swift==2.6.1"), "from swift.llm import inference_stream", main, "2.6.1"),
