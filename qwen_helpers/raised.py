@@ -32,7 +32,17 @@ class Raised:
     def title(self) -> str:
         """The first line, cut to a line's length."""
         line = self.text.strip().partition("\n")[0]
-        return line if len(line) <= 100 else line[:99] + "…"
+        return line if len(line) <= 100 else line[:97] + "..."
+
+    @property
+    def bottom(self) -> str:
+        """The file that raised it."""
+        return self.files.rpartition("\n")[2]
+
+    @property
+    def own(self) -> bool:
+        """True for an error of the course's helpers, whose message says what to do."""
+        return "/qwen_helpers/" in self.bottom
 
 
 def last_error() -> BaseException | None:

@@ -98,7 +98,7 @@ TROUBLES = (
          "holds no weights, neither model.safetensors",
          "holds no config.json: give the folder", "names no weights: delete it",
          "is missing from *, though *.index.json names it",
-         "No such file or directory: *-of-*.safetensors", "No such file or directory: \"*-of-*.safetensors"),
+         "No such file or directory: *-of-*.safetensors"),
         "The folder holds config.json but not all weights: a download that was stopped, or a copy without them.",
         "Run the same download again; it fetches what is missing.",
         AGAIN + '\ndoctor("models/Qwen2.5-0.5B-Instruct")',
