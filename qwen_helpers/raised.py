@@ -56,12 +56,15 @@ def read_error(error: BaseException) -> list[Raised]:
     while error is not None and error not in chain:
         chain.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return [_raised(error) for error in reversed(chain)]
+    return [raised for error in reversed(chain) for raised in _raised(error)]
 
 
-def _raised(error: BaseException) -> Raised:
+def _raised(error: BaseException) -> list[Raised]:
+    told = getattr(error, "traceback", None)
+    if isinstance(told, str) and told.strip():  # an error of another process, which brings that one's traceback as text
+        return read_text(told)
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return Raised(_framed("".join(traceback.format_exception_only(error))), _slashes("\n".join(files)))
+    return [Raised(_framed("".join(traceback.format_exception_only(error))), _slashes("\n".join(files)))]
 
 
 def read_text(text: str) -> list[Raised]:

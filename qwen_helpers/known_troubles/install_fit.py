@@ -22,7 +22,7 @@ TROUBLES = (
         today="not raised here",
     ),
     Trouble(
-        "I13", "conda installs an old torch or one without CUDA", (),
+        "I13", "conda installs an old torch or one without CUDA", ("conda install pytorch", "-c pytorch -c nvidia"),
         "PyTorch's own conda channel (`-c pytorch`) ended with version 2.5, and recipes of 2024 still name it.",
         "Install torch with pip, inside the conda environment.",
         "%pip install torch\nimport torch; print(torch.__version__, torch.cuda.is_available())",

@@ -29,7 +29,8 @@ TROUBLES = (
     ),
     Trouble(
         "L3", "the model wants to run its own code",
-        ("contains custom code which must be executed to correctly load the model",
+        ("contains custom code which must be executed to correctly load",
+         "contains custom code which must be executed to correctly load the model. You can inspect the repository",
          "Please pass the argument `trust_remote_code=True`", "Do you wish to run the custom code? [y/N]"),
         "Qwen1 (Qwen-7B-Chat) ships Python files. trust_remote_code=True runs them with your rights.",
         "Take Qwen2.5 or Qwen3, which need no such flag. For Qwen1, read its code first, in an environment of its own.",

@@ -58,7 +58,7 @@ TROUBLES = (
     ),
     Trouble(
         "P7", "generate of PaddleNLP returns a pair",
-        ("pt is not a valid TensorType", "'pt' is not a valid TensorType"),
+        ("pt is not a valid TensorType", "argument 'ids': 'list' object cannot be interpreted as an integer"),
         "PaddleNLP returns (ids, scores), and the ids do not hold the prompt. Its tokenizer wants return_tensors='pd'.",
         "Take the first of the pair, and cut nothing off.",
         'inputs = tokenizer(text, return_tensors="pd")\nids, scores = model.generate(**inputs, max_new_tokens=64)\n'
