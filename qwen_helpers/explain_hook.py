@@ -33,12 +33,14 @@ def off() -> None:
 def line(error: BaseException, names: dict) -> str:
     """The line for an error; `names` are the notebook's. If it cannot be made, it says so, and the traceback stays."""
     try:
-        from qwen_helpers.troubles import explain, find
+        from qwen_helpers.troubles import explain
 
         call = "explain()" if names.get("explain") is explain else "from qwen_helpers import explain; explain()"
-        known = find(error)
-        if known:
-            return f"\n{known[0].id}: {known[0].symptom}. The cure: {call}"
+        found = explain(error)
+        if found.troubles:
+            return f"\n{found.troubles[0].id}: {found.troubles[0].symptom}. The cure: {call}"
+        if found.about.own:
+            return "\nThis sentence is the course's own: it says what is wrong and what to do."
         return f"\nThe course's catalogue does not know this error. What to do: {call}"
     except Exception as failure:
         return f"\nexplain() has failed on this error ({type(failure).__name__}: {failure})."

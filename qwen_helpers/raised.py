@@ -32,7 +32,17 @@ class Raised:
     def title(self) -> str:
         """The first line, cut to a line's length."""
         line = self.text.strip().partition("\n")[0]
-        return line if len(line) <= 100 else line[:99] + "…"
+        return line if len(line) <= 100 else line[:97] + "..."
+
+    @property
+    def bottom(self) -> str:
+        """The file that raised it."""
+        return self.files.rpartition("\n")[2]
+
+    @property
+    def own(self) -> bool:
+        """True for an error of the course's helpers, whose message says what to do."""
+        return "/qwen_helpers/" in self.bottom
 
 
 def last_error() -> BaseException | None:
@@ -46,12 +56,15 @@ def read_error(error: BaseException) -> list[Raised]:
     while error is not None and error not in chain:
         chain.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return [_raised(error) for error in reversed(chain)]
+    return [raised for error in reversed(chain) for raised in _raised(error)]
 
 
-def _raised(error: BaseException) -> Raised:
+def _raised(error: BaseException) -> list[Raised]:
+    told = getattr(error, "traceback", None)
+    if isinstance(told, str) and told.strip():  # an error of another process, which brings that one's traceback as text
+        return read_text(told)
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return Raised(_framed("".join(traceback.format_exception_only(error))), _slashes("\n".join(files)))
+    return [Raised(_framed("".join(traceback.format_exception_only(error))), _slashes("\n".join(files)))]
 
 
 def read_text(text: str) -> list[Raised]:

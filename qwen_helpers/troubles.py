@@ -79,29 +79,31 @@ class Explanation:
 
     def _repr_markdown_(self) -> str:
         if not self.troubles:
-            return _unknown(self.about)
+            return f"```\n{_unknown(self.about)}\n```"
         best, *others = self.troubles[:3]
         lines = [f"**{best.id} {best.symptom}**", f"{best.cause}", f"**Cure:** {best.cure}", f"```\n{best.code}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
-        lines.append(
-            ", ".join([f"More: [{best.id} in lesson 10]({LESSON}#{best.anchor}), lesson {best.lesson}", *threads])
-        )
+        lines.append(", ".join([f"More: [lesson 10]({LESSON}#{best.anchor})", *_facts(best), *threads]))
         lines += [f'Also possible: {other.id} {other.symptom}. See `explain("{other.id}")`.' for other in others]
         return "\n\n".join(lines)
 
 
 def _more(trouble: Trouble) -> str:
-    places = [f"More: notebooks/{LESSON}#{trouble.anchor}", f"lesson {trouble.lesson}", *trouble.threads[:3]]
+    places = [f"More: notebooks/{LESSON}#{trouble.anchor}", *_facts(trouble), *trouble.threads[:3]]
     return textwrap.fill(", ".join(places), 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _facts(trouble: Trouble) -> list[str]:
+    versions = [f"since {trouble.since}"] * bool(trouble.since) + [f"until {trouble.until}"] * bool(trouble.until)
+    return [f"lesson {trouble.lesson}", *versions, *["gone with the tested versions"] * (trouble.today == "gone")]
 
 
 def _unknown(about: Raised | None) -> str:
     if about is None:
         return "No error has been raised here. For wrong results without an error: doctor(model_dir) checks a folder."
-    *_, bottom = ["", *about.files.splitlines()]
-    if "/qwen_helpers/" in bottom:
+    if about.own:
         return f"{about.title}\nThis sentence is the course's own: it says what is wrong and what to do."
-    package = (re.findall(r"site-packages/(?!IPython|ipykernel)(\w+)", bottom) or [""])[0]
+    package = (re.findall(r"site-packages/(?!IPython|ipykernel)(\w+)", about.bottom) or [""])[0]
     tracker = f" https://github.com/{TRACKERS[package]}/issues" if package in TRACKERS else ""
     place = f"It was raised in {package}, whose maintainers are the ones to ask:{tracker}" if package else ""
     lines = [

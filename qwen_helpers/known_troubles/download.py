@@ -8,7 +8,7 @@ snapshot_download("Qwen/Qwen2.5-0.5B-Instruct", local_dir="models/Qwen2.5-0.5B-I
 TROUBLES = (
     Trouble(
         "D1", "the download stands still or times out",
-        ("Read timed out. (read timeout=", "ReadTimeout: HTTPSConnectionPool(host='*modelscope"),
+        ("Read timed out. (read timeout=", "HTTPSConnectionPool(host='*modelscope*Read timed out. (read timeout="),
         "A large file over a slow line. Old versions of modelscope began again from nothing.",
         "Run the same download again: modelscope 1.38 and later go on where they stopped. One file at a time helps.",
         AGAIN.removesuffix(")") + ", max_workers=1)",
@@ -29,7 +29,10 @@ TROUBLES = (
         today="changed",
     ),
     Trouble(
-        "D3", "the model is not where you look for it", (),
+        "D3", "the model is not where you look for it",
+        ("Repo id must be in the form 'repo_name' or 'namespace/repo_name': '*/Qwen/Qwen",
+         "Repo id must be in the form 'repo_name' or 'namespace/repo_name': '*___",
+         "Repo id must be in the form 'repo_name' or 'namespace/repo_name': '*/snapshots/"),
         "modelscope before 1.38 wrote dots as three underscores (Qwen2___5), later versions write "
         "models/Qwen--NAME/snapshots/master.",
         "Never type such a path: use what snapshot_download returns, or give local_dir.",
@@ -98,7 +101,7 @@ TROUBLES = (
          "holds no weights, neither model.safetensors",
          "holds no config.json: give the folder", "names no weights: delete it",
          "is missing from *, though *.index.json names it",
-         "No such file or directory: *-of-*.safetensors", "No such file or directory: \"*-of-*.safetensors"),
+         "No such file or directory: *-of-*.safetensors"),
         "The folder holds config.json but not all weights: a download that was stopped, or a copy without them.",
         "Run the same download again; it fetches what is missing.",
         AGAIN + '\ndoctor("models/Qwen2.5-0.5B-Instruct")',

@@ -22,7 +22,7 @@ TROUBLES = (
         today="not raised here",
     ),
     Trouble(
-        "I13", "conda installs an old torch or one without CUDA", (),
+        "I13", "conda installs an old torch or one without CUDA", ("conda install pytorch", "-c pytorch -c nvidia"),
         "PyTorch's own conda channel (`-c pytorch`) ended with version 2.5, and recipes of 2024 still name it.",
         "Install torch with pip, inside the conda environment.",
         "%pip install torch\nimport torch; print(torch.__version__, torch.cuda.is_available())",
@@ -67,7 +67,7 @@ TROUBLES = (
     ),
     Trouble(
         "I17", "pip finds no matching version",
-        ("No matching distribution found for ", "Could not find a version that satisfies the requirement"),
+        ("No matching distribution found for", "Could not find a version that satisfies the requirement"),
         "The package has no build for your Python or system (Python 3.9, 32 bits, an Intel Mac), the mirror does not "
         "carry it, or pip has no connection at all; then an earlier line says so.",
         "Read pip's first error line, and look at the Python that it runs in.",
@@ -96,7 +96,8 @@ TROUBLES = (
         "I20", "pip finds no way to the package index",
         ("WARNING: Retrying (Retry(total=*)) after connection broken by",
          "There was a problem confirming the ssl certificate",
-         "pip._vendor.urllib3.exceptions.ReadTimeoutError"),
+         "pip._vendor.urllib3.exceptions.ReadTimeoutError",
+         "THESE PACKAGES DO NOT MATCH THE HASHES", "error: incomplete-download"),
         "No connection, a proxy that refuses, or a line too slow for pip's 15 seconds.",
         "Choose a mirror near you, and a longer wait; pip keeps what it has downloaded.",
         "%pip config set global.index-url ADDRESS-OF-A-MIRROR\n%pip install --timeout 60 PACKAGE",

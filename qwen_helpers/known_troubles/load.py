@@ -29,7 +29,8 @@ TROUBLES = (
     ),
     Trouble(
         "L3", "the model wants to run its own code",
-        ("contains custom code which must be executed to correctly load the model",
+        ("contains custom code which must be executed to correctly load",
+         "contains custom code which must be executed to correctly load the model. You can inspect the repository",
          "Please pass the argument `trust_remote_code=True`", "Do you wish to run the custom code? [y/N]"),
         "Qwen1 (Qwen-7B-Chat) ships Python files. trust_remote_code=True runs them with your rights.",
         "Take Qwen2.5 or Qwen3, which need no such flag. For Qwen1, read its code first, in an environment of its own.",
@@ -39,7 +40,7 @@ TROUBLES = (
     Trouble(
         "L4", "the library does not know this kind of model or tokenizer",
         ("but Transformers does not recognize this architecture",
-         "Tokenizer class TokenizersBackend does not exist or is not currently imported"),
+         "Tokenizer class TokenizersBackend does not exist"),
         "The model is newer than the library, or transformers 5 has saved it and an older program reads it.",
         "Upgrade the older side. Else name the tokenizer's class as it was called before.",
         "%pip install -U transformers\n"

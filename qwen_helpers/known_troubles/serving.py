@@ -21,8 +21,7 @@ TROUBLES = (
         "The server is not up yet, has crashed, or listens at another port.",
         "Read its log, and ask it for its models before the first question.",
         'import urllib.request\nprint(urllib.request.urlopen("http://127.0.0.1:8000/v1/models").read()[:200])',
-        9, inside={"openai": ("Connection refused", "actively refused it", "All connection attempts failed")},
-        threads=("FoundationAgents/OpenManus#770",),
+        9, threads=("FoundationAgents/OpenManus#770",),
     ),
     Trouble(
         "V3", "a proxy answers for your own server",
