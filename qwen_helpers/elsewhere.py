@@ -38,7 +38,7 @@ except BaseException as error:
 
 def arrived(name: str, text: str, traceback: str) -> Exception:
     """An exception whose class is called `name`, for one in another process; `traceback` is the one over there."""
-    return type(name, (Exception,), {"traceback": traceback})(text)
+    return type(name, (Exception,), {"__module__": "builtins", "traceback": traceback})(text)
 
 
 def fresh(code: str, hide=(), folder=None, python=sys.executable, **variables) -> None:

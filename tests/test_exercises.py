@@ -266,10 +266,16 @@ WRONG = [
     (lesson_10.exercise_3, lambda tokenizer, messages: True, "22 tokens is empty"),
     (lesson_10.exercise_3, lambda tokenizer, messages: False, "must pass"),
     (lesson_10.exercise_3, lambda tokenizer, messages: len(tokenizer) > 1000, "the role 'User' is lost"),
-    (lesson_10.exercise_3, lambda t, m: len(t) > 1000 and m[0]["content"] in t.apply_chat_template(m, tokenize=False),
-     "every content"),
-    (lesson_10.exercise_3, lambda t, m: len(t) > 1000 and all(
-        x["content"] in t.apply_chat_template(m, tokenize=False) for x in m), "KeyError: 'content'"),
+    (
+        lesson_10.exercise_3,
+        lambda t, m: len(t) > 1000 and m[0]["content"] in t.apply_chat_template(m, tokenize=False),
+        "every content",
+    ),
+    (
+        lesson_10.exercise_3,
+        lambda t, m: len(t) > 1000 and all(x["content"] in t.apply_chat_template(m, tokenize=False) for x in m),
+        "KeyError: 'content'",
+    ),
     (lesson_10.exercise_3, len, "TypeError"),
 ]
 

@@ -32,7 +32,9 @@ def markdown():
 
 
 def test_every_entry_of_the_catalogue_has_its_heading():
-    assert sorted(re.findall(r"^### ([A-Z]\d+ .+)$", markdown(), re.M)) == sorted(f"{t.id} {t.symptom}" for t in TROUBLES)
+    assert sorted(re.findall(r"^### ([A-Z]\d+ .+)$", markdown(), re.M)) == sorted(
+        f"{t.id} {t.symptom}" for t in TROUBLES
+    )
 
 
 def test_the_table_of_contents_names_every_entry():
@@ -81,7 +83,9 @@ def test_raised_elsewhere(name):
     text = raised(HERE[name].raises, hide=HERE[name].hide)["text"]
     assert find(text)[0].id == name
     if not HERE[name].local or sys.platform == "linux":
-        assert text == RECORDS[name]["text"], f"entry {name}: the text has changed; look at its patterns, then record it"
+        assert text == RECORDS[name]["text"], (
+            f"entry {name}: the text has changed; look at its patterns, then record it"
+        )
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -90,7 +94,17 @@ def test_cured_elsewhere(name, monkeypatch):
 
 
 def test_cells_of_lesson_10_are_named_after_their_entries():
-    command = [sys.executable, "-m", "pytest", "--nbval", "--collect-only", "-q", "-p", "no:cacheprovider", str(LESSON_10)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(LESSON_10),
+    ]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
     assert re.search(r"::Cell \d+, entry D10\n", said) and re.search(r"::Cell 0\n", said)
 

@@ -58,7 +58,12 @@ def exercise_3(function):
     cases = [
         (2048, good, True, "a sound tokenizer and sound messages must pass."),
         (22, good, False, "a tokenizer of 22 tokens is empty: ask for len(tokenizer)."),
-        (2048, [{"role": "User", "content": "Hello!"}], False, "the role 'User' is lost: look for the content in the text."),
+        (
+            2048,
+            [{"role": "User", "content": "Hello!"}],
+            False,
+            "the role 'User' is lost: look for the content in the text.",
+        ),
         (2048, [*good, {"role": "User", "content": "And now?"}], False, "look for every content, not only for one."),
         (2048, [{"user": "Hello!"}], False, "a message with other keys has no content and never arrives."),
     ]
