@@ -1,7 +1,7 @@
 """What pytest leaves out, and what it calls the cells of lesson 10.
 
-Lesson 7 needs onnxruntime-genai, which has no wheels for Python 3.10. The cells of lesson 10 under the heading of an
-entry carry its id in their name, so that a text which a new version has changed fails as "Cell 42, entry D7".
+Lesson 7 needs onnxruntime-genai, which has no wheels for Python 3.10. A report on a cell of lesson 10 names the
+entry whose heading the cell stands under, so that a text which a new version has changed fails as "Cell 42, entry D7".
 """
 
 import os
@@ -19,21 +19,24 @@ def pytest_report_header(config):
 
 
 def pytest_itemcollected(item):
-    if item.path.name != "10_troubleshooting.ipynb":
-        return
-    entry, section = heading_of(item.cell, item.parent.nb.cells)
-    if entry:
-        item.name += f", entry {entry}"
-        item._nodeid += f", entry {entry}"
-    if "PaddleNLP" in section and not has_paddle() and not os.environ.get("CI"):
+    lesson_10 = item.path.name == "10_troubleshooting.ipynb"
+    if lesson_10 and "PaddleNLP" in heading_of(item)[1] and not has_paddle() and not os.environ.get("CI"):
         item.add_marker(pytest.mark.skip(reason="it needs the kernel qwen-paddle: `python course.py`"))
 
 
-def heading_of(cell, cells):
-    """(id of the entry or "", title of the section) of a code cell."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if item.path.name == "10_troubleshooting.ipynb" and heading_of(item)[0]:
+        report.nodeid += f", entry {heading_of(item)[0]}"
+    return report
+
+
+def heading_of(item):
+    """(id of the entry or "", title of the section) above a cell."""
     entry = section = ""
-    for other in cells:
-        if other is cell:
+    for other in item.parent.nb.cells:
+        if other is item.cell:
             break
         for line in other.source.splitlines() if other.cell_type == "markdown" else []:
             if line.startswith("## "):

@@ -40,7 +40,8 @@ def printed(cell) -> str:
 def python_of(name: str) -> str:
     """The Python of a lesson's kernel. Skips the test of a lesson that cannot run in it.
 
-    Where lesson 6's kernel was not made its tests are skipped, and those of lesson 10, which starts it; in CI they fail.
+    Where lesson 6's kernel was not made, its tests and those of lesson 10, which starts it, are skipped; in CI they
+    fail.
     """
     if name == "07_speed_and_memory" and sys.version_info < (3, 11):
         pytest.skip("Lesson 7 needs onnxruntime-genai, which has no wheels for Python 3.10.")

@@ -1,8 +1,8 @@
 """Write recorded_troubles.json: `python tests/record_troubles.py [--lesson] [--environments FOLDER]`.
 
 Three sources: the snippets of troubles_elsewhere.py; lesson 10's cells, run here with whole tracebacks; and packages of
-other versions, which are downloaded into FOLDER (0.6 GB). What is not asked for keeps its record. The texts are for explain()'s tests and for lesson 10, which shows those that it cannot
-raise. Paths of this machine are replaced, as in the lessons.
+other versions, which are downloaded into FOLDER (0.6 GB). What is not asked for keeps its record. The texts are for
+explain()'s tests and for lesson 10, which shows those that it cannot raise. Paths of this machine are replaced.
 """
 
 import json

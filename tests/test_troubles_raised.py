@@ -6,12 +6,15 @@ and its stored explanations are right, the troubles that are no cells of it, and
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from lessons import ROOT, read, tags
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from record_troubles import FILE, raised, tidy
 from troubles_elsewhere import HERE
 from troubles_lesson import LESSON_10, entries, sections
@@ -93,20 +96,18 @@ def test_cured_elsewhere(name, monkeypatch):
     exec(compile(HERE[name].cure, f"the cure of {name}", "exec"), {})
 
 
-def test_cells_of_lesson_10_are_named_after_their_entries():
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval",
-        "--collect-only",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        str(LESSON_10),
-    ]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
-    assert re.search(r"::Cell \d+, entry D10\n", said) and re.search(r"::Cell 0\n", said)
+def test_a_changed_text_turns_a_cell_red_that_names_its_entry(tmp_path):
+    """The repository's own conftest.py beside a lesson of two cells; the second's stored text is not what it raises."""
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    stored = {"ename": "KeyError", "evalue": "'qwen'", "output_type": "error", "traceback": []}
+    failing = new_code_cell("raise KeyError('qwen2')", outputs=[stored], execution_count=2)
+    failing.metadata["tags"] = ["raises-exception"]
+    first = new_code_cell("1 + 1;", execution_count=1)
+    notebook = new_notebook(cells=[first, new_markdown_cell("### I4 transformers is too old"), failing])
+    nbformat.write(notebook, tmp_path / "10_troubleshooting.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "10_troubleshooting.ipynb"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60).stdout
+    assert "FAILED 10_troubleshooting.ipynb::Cell 1, entry I4" in said and "1 failed, 1 passed" in said
 
 
 def test_fresh_prints_and_raises_under_the_same_name(capsys, tmp_path):

@@ -1,7 +1,7 @@
 """Troubles that lesson 10 does not raise in its own cells, each with the lines that raise it and those that cure it.
 
-`HERE` runs in CI with today's versions (test_troubles_raised.py). `ENVIRONMENTS` needs packages of other versions, which
-record_troubles.py installs into a folder of their own and throws away. Both are recorded in recorded_troubles.json.
+`HERE` runs in CI with today's versions (test_troubles_raised.py). `environments()` need packages of other versions,
+which record_troubles.py installs into folders of their own. Both are recorded in recorded_troubles.json.
 """
 
 import sys
@@ -28,16 +28,22 @@ SERVE = (
     "import asyncio, socket\ntaken = socket.socket()\ntaken.bind(('127.0.0.1', 0))\ntaken.listen()\n"
     "async def serve(port):\n    (await asyncio.start_server(lambda *_: None, '127.0.0.1', port)).close()\n"
 )
-SHELF = (
-    "import subprocess, sys, tempfile\nfrom qwen_helpers.practice import empty_wheel\nfrom pathlib import Path\n"
-    "shelf = tempfile.mkdtemp(prefix='qwen-practice-')\nempty_wheel(shelf, 'vllm', '0.25.0', [])\n"
-    "empty_wheel(shelf, 'transformers', '5.19.0', [])\n"
-    "file = Path(shelf, 'vllm-0.25.0-py3-none-any.whl')\nfile.rename(file.with_name('vllm-0.25.0-py3-none-manylinux_2_31_x86_64.whl'))\n"
-    "def pip(package):\n    options = ['--no-index', '--find-links', shelf, '--dry-run', '--target', shelf]\n"
-    "    options += ['--platform', 'win_amd64', '--only-binary=:all:', '--no-color']\n"
-    "    done = subprocess.run([sys.executable, '-m', 'pip', 'install', *options, package], capture_output=True, text=True)\n"
-    "    if done.returncode: raise RuntimeError(done.stderr.strip().splitlines()[-1])\n"
-)
+SHELF = """
+import subprocess, sys, tempfile
+from pathlib import Path
+from qwen_helpers.practice import empty_wheel
+shelf = tempfile.mkdtemp(prefix="qwen-practice-")
+empty_wheel(shelf, "transformers", "5.19.0", [])
+empty_wheel(shelf, "vllm", "0.25.0", [])
+wheel = Path(shelf, "vllm-0.25.0-py3-none-any.whl")
+wheel.rename(wheel.with_name("vllm-0.25.0-py3-none-manylinux_2_31_x86_64.whl"))
+def pip(package):
+    options = ["--no-index", "--find-links", shelf, "--dry-run", "--target", shelf, "--no-color"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--platform", "win_amd64", "--only-binary=:all:"]
+    done = subprocess.run([*command, package], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+"""
 HUB = (
     "import os, tempfile\nfrom qwen_helpers import TINY_CHAT\nfrom qwen_helpers.hub import Hub\n"
     "from modelscope import snapshot_download\nhub = Hub({'Qwen/Qwen2.5-0.5B-Instruct': TINY_CHAT}).start()\n"
@@ -97,11 +103,15 @@ def environments() -> dict[str, list[Environment]]:
     old = ("--no-deps", "transformers==4.32.0", "tokenizers<0.14", "huggingface_hub<0.17")
     hub_0 = ("--no-deps", "transformers==4.57.6", "tokenizers<0.23", "huggingface_hub<1")
     broken = "partially initialized module 'charset_normalizer' has no attribute 'md__mypyc'"
-    fake = (
-        "import sys, tempfile\nfrom pathlib import Path\nfake = Path(tempfile.mkdtemp(), 'charset_normalizer')\nfake.mkdir()\n"
-        f"(fake / '__init__.py').write_text({f'raise AttributeError({broken!r})'!r})\nsys.path.insert(0, str(fake.parent))\n"
-        "from huggingface_hub import create_repo"
-    )
+    fake = f"""
+import sys, tempfile
+from pathlib import Path
+fake = Path(tempfile.mkdtemp(), "charset_normalizer")
+fake.mkdir()
+(fake / "__init__.py").write_text({f"raise AttributeError({broken!r})"!r})
+sys.path.insert(0, str(fake.parent))
+from huggingface_hub import create_repo
+"""
     stream = "import transformers_stream_generator"
     return {
         "I1": [Environment(("--no-deps", "swift"), "from swift import TransformersEngine", main, "swift 2.38.3")],
@@ -128,7 +138,8 @@ def environments() -> dict[str, list[Environment]]:
         ],
         "P1": [
             Environment(
-                ("--no-deps", "aistudio-sdk==0.3.9"), "import paddlenlp", paddle, "paddlenlp 3.0.0b4, aistudio-sdk 0.3.9"
+                ("--no-deps", "aistudio-sdk==0.3.9"), "import paddlenlp", paddle,
+                "paddlenlp 3.0.0b4, aistudio-sdk 0.3.9",
             )
         ],
         "P2": [
