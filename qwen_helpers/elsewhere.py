@@ -49,7 +49,7 @@ def fresh(code: str, hide=(), folder=None, python=sys.executable, **variables) -
     """
     lines = (HIDE.format(hidden=set(hide)) if hide else "") + RUN.format(code=code)
     done = subprocess.run(
-        [python, "-c", lines], capture_output=True, cwd=folder, env={**os.environ, **variables}, timeout=120,
+        [python, "-X", "utf8", "-c", lines], capture_output=True, cwd=folder, env={**os.environ, **variables}, timeout=120,
         encoding="utf-8", errors="replace",
     )  # fmt: skip
     print(done.stdout, end="")

@@ -111,8 +111,9 @@ def test_a_changed_text_turns_a_cell_red_that_names_its_entry(tmp_path):
 
 
 def test_fresh_prints_and_raises_under_the_same_name(capsys, tmp_path):
-    fresh("import os, sys; print('你好', os.getcwd() == sys.argv[0], os.environ['HERE'])", folder=tmp_path, HERE="yes")
-    assert capsys.readouterr().out == "你好 False yes\n"
+    (tmp_path / "own.py").write_text("name = '你好'", encoding="utf-8")
+    fresh("import os, own; print(own.name, os.environ['HERE'])", folder=tmp_path, HERE="yes")
+    assert capsys.readouterr().out == "你好 yes\n"
     with pytest.raises(Exception, match="^no such thing$") as caught:
         fresh("class Own(ValueError): pass\nraise Own('no such thing')")
     assert type(caught.value).__name__ == "Own" and "no such thing" in caught.value.traceback
