@@ -49,8 +49,8 @@ def fresh(code: str, hide=(), folder=None, python=sys.executable, **variables) -
     """
     lines = (HIDE.format(hidden=set(hide)) if hide else "") + RUN.format(code=code)
     done = subprocess.run(
-        [python, "-X", "utf8", "-c", lines], capture_output=True, cwd=folder, env={**os.environ, **variables}, timeout=120,
-        encoding="utf-8", errors="replace",
+        [python, "-X", "utf8", "-c", lines], capture_output=True, cwd=folder, env={**os.environ, **variables},
+        encoding="utf-8", errors="replace", timeout=120,
     )  # fmt: skip
     print(done.stdout, end="")
     if done.returncode:
