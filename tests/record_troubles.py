@@ -32,11 +32,14 @@ def raised(code: str, **how) -> dict:
     try:
         fresh(code, **how)
     except Exception as error:
-        said = str(error)
-        text = said if said.startswith("ERROR") else f"{type(error).__name__}: {said}"  # a line of pip's has no type
         traceback = COLOURS.sub("", getattr(error, "traceback", ""))
-        return {"text": tidy(text), "traceback": tidy(traceback)}
+        return {"text": text_of(error), "traceback": tidy(traceback)}
     raise AssertionError(f"nothing was raised by\n{code}")
+
+
+def text_of(error: Exception) -> str:
+    said = str(error)
+    return tidy(said if said.startswith("ERROR") else f"{type(error).__name__}: {said}")  # a line of pip's has no type
 
 
 def tidy(text: str) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from lessons import ROOT, read, tags
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from record_troubles import FILE, raised, tidy
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from record_troubles import FILE, raised, text_of, tidy
 from troubles_elsewhere import HERE
 from troubles_lesson import LESSON_10, entries, sections
 
@@ -83,7 +83,12 @@ def test_raised_elsewhere(name):
         pytest.skip("this torch is built for CUDA")
     if name == "T6":
         pytest.importorskip("onnxruntime_genai")
-    text = raised(HERE[name].raises, hide=HERE[name].hide)["text"]
+    if HERE[name].hide:
+        text = raised(HERE[name].raises, hide=HERE[name].hide)["text"]
+    else:  # here, where torch is loaded already
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            exec(compile(HERE[name].raises, f"the trouble {name}", "exec"), {})
+        text = text_of(caught.value)
     assert find(text)[0].id == name
     if not HERE[name].local or sys.platform == "linux":
         assert text == RECORDS[name]["text"], (
@@ -99,10 +104,10 @@ def test_cured_elsewhere(name, monkeypatch):
 def test_a_changed_text_turns_a_cell_red_that_names_its_entry(tmp_path):
     """The repository's own conftest.py beside a lesson of two cells; the second's stored text is not what it raises."""
     shutil.copy(ROOT / "conftest.py", tmp_path)
-    stored = {"ename": "KeyError", "evalue": "'qwen'", "output_type": "error", "traceback": []}
+    stored = new_output("error", ename="KeyError", evalue="'qwen'", traceback=[])
     failing = new_code_cell("raise KeyError('qwen2')", outputs=[stored], execution_count=2)
     failing.metadata["tags"] = ["raises-exception"]
-    first = new_code_cell("1 + 1;", execution_count=1)
+    first = new_code_cell("x = 1", execution_count=1)
     notebook = new_notebook(cells=[first, new_markdown_cell("### I4 transformers is too old"), failing])
     nbformat.write(notebook, tmp_path / "10_troubleshooting.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "10_troubleshooting.ipynb"]
@@ -137,7 +142,7 @@ def test_a_second_kernel(capsys):
     kernel.run("x + 2")
     with pytest.raises(Exception, match="division by zero") as caught:
         kernel.run("1 / 0")
-    assert type(caught.value).__name__ == "ZeroDivisionError" and "1 / 0" in caught.value.traceback
+    assert type(caught.value).__name__ == "ZeroDivisionError" and "most recent" in caught.value.traceback
     assert capsys.readouterr().out == "here\n42\n"
     kernel.close()
     kernel.close()
