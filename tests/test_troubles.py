@@ -77,6 +77,8 @@ def test_a_pattern_that_counts_only_inside_a_package(trouble):
             message = pattern.replace("*", "x").strip()
             frames = f'Traceback (most recent call last):\n  File "/x/site-packages/{package}/y.py", line 1, in f\n'
             assert find(frames + message)[0].id == trouble.id
+            if ":" not in message:  # an error without a text, to which IPython adds a colon
+                assert find(f"{frames}{message}: ")[0].id == trouble.id
             assert trouble.id not in [other.id for other in find(frames.replace(package, "mine") + message)]
 
 
@@ -232,6 +234,15 @@ def test_the_longest_match_counts_and_then_the_innermost():
     two = f"{frames}X: integrity check failed, expected sha256 signature is\n\nDuring handling of the above exception, "
     two += f"another exception occurred:\n\n{frames}Y: Tunnel connection failed, and CERTIFICATE_VERIFY_FAILED"
     assert [trouble.id for trouble in find(two)] == ["D2", "D13"]
+    outer, inner = two.replace("X: integrity check failed, expected sha256 signature is", "X: [E2020]"), "[E2020]"
+    assert len(inner) < len("CERTIFICATE_VERIFY_FAILED") and [trouble.id for trouble in find(outer)] == ["D13", "D2"]
+
+
+def test_a_star_stays_within_its_line():
+    pattern = "cannot import name '*' from 'swift' ("
+    assert troubles._letters(pattern, "\nE: cannot import name 'x' from 'swift' (/y.py)\n") == len(pattern) - 1
+    assert troubles._letters(pattern, "\nE: cannot import name 'x' from 'y'\nand 'z' from 'swift' (/y.py)\n") == 0
+    assert troubles._letters("a*c", "\nab\nabc\n") == 2  # the second a
 
 
 def test_code_in_a_traceback_is_not_taken_for_the_error():
