@@ -64,8 +64,8 @@ def test_each_pattern_leads_to_its_own_entry(trouble):
     for pattern in (*trouble.patterns, *trouble.older):
         assert len(pattern.replace("*", "").strip()) >= 7, f"{pattern!r} says too little"
         first, *others = [other.id for other in find(pattern.replace("*", "x"))]
-        if pattern == "No module named 'swift.llm'":  # one text, two troubles
-            assert [first, *others] == ["I2", "I1"]
+        if (first, trouble.id) in (("I2", "I1"), ("L4", "P10")):  # one text, two troubles
+            assert others[0] == trouble.id
         else:
             assert first == trouble.id, f"{pattern!r} finds {first}"
 
@@ -79,7 +79,7 @@ def test_a_pattern_that_counts_only_inside_a_package(trouble):
             assert find(frames + message)[0].id == trouble.id
             if ":" not in message:  # an error without a text, to which IPython adds a colon
                 assert find(f"{frames}{message}: ")[0].id == trouble.id
-            assert trouble.id not in [other.id for other in find(frames.replace(package, "mine") + message)]
+            assert trouble.id not in [other.id for other in find(frames.replace(package, "mine") + message)[:1]]
 
 
 def test_lesson_10_uses_the_catalogue_s_headings():
@@ -93,10 +93,15 @@ def test_lesson_10_uses_the_catalogue_s_headings():
 # Texts that were raised for real
 
 
+SAME_TEXT = {"I1", "P10"}  # one text, two troubles: the first is another where nothing but the text is known
+
+
 def recorded() -> dict:
+    """The records of entries that are errors; those of the silent ones show only what follows from them."""
     if not RECORDED.is_file():
         pytest.skip(f"{RECORDED.name}, the texts that lesson 10 raises, is not here yet.")
-    return json.loads(RECORDED.read_text(encoding="utf-8"))
+    errors = {trouble.id for trouble in TROUBLES if trouble.patterns or trouble.inside}
+    return {id: entry for id, entry in json.loads(RECORDED.read_text(encoding="utf-8")).items() if id in errors}
 
 
 def found_first(texts: dict[str, str]) -> list[str]:
@@ -104,7 +109,8 @@ def found_first(texts: dict[str, str]) -> list[str]:
     wrong = []
     for id, text in texts.items():
         ids = [trouble.id for trouble in find(text)]
-        if ids[:1] != [id.split("/")[0]]:
+        id = id.split("/")[0]
+        if id not in ids[: 2 if id in SAME_TEXT else 1]:
             wrong.append(f"{id}: {text[-150:]!r} leads to {ids}: look at the patterns of {id} in known_troubles")
     return wrong
 
@@ -117,7 +123,7 @@ def test_recorded_texts_lead_to_their_entry():
 def test_nine_of_ten_recorded_texts_are_found_wrapped_cut_or_in_an_older_spelling():
     whole = {id: entry.get("traceback") or entry["text"] for id, entry in recorded().items()}
     wrapped = {id: WRAPPED.format(text) for id, text in whole.items()}
-    cut = {id: text.strip().splitlines()[-1] for id, text in whole.items()}
+    cut = {id: entry["text"].strip().splitlines()[-1] for id, entry in recorded().items()}
     older = {f"{id}/{n}": text for id, entry in recorded().items() for n, text in enumerate(entry.get("older", []))}
     for texts in (wrapped, cut, older):
         wrong = found_first(texts)

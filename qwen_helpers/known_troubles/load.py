@@ -40,6 +40,7 @@ TROUBLES = (
     Trouble(
         "L4", "the library does not know this kind of model or tokenizer",
         ("but Transformers does not recognize this architecture",
+         "the most up-to-date code by installing Transformers from source with the command",
          "Tokenizer class TokenizersBackend does not exist"),
         "The model is newer than the library, or transformers 5 has saved it and an older program reads it.",
         "Upgrade the older side. Else name the tokenizer's class as it was called before.",
