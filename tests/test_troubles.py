@@ -144,6 +144,42 @@ RuntimeError: the chat program could not answer
 """
 
 
+# Raised by, or found in the sources of, transformers 4.32 to 4.57, safetensors 0.4.3, huggingface_hub 0.23, modelscope
+# 1.18, openai 1.30, ms-swift 3.12, Qwen1's own code and Python 3.9.
+OLDER = {
+    "I2": "ImportError: cannot import name 'inference_stream' from 'swift.llm' (/x/swift/llm/__init__.py)",
+    "I3": "ImportError: cannot import name 'BeamSearchScorer' from 'transformers' (/x/transformers/__init__.py)",
+    "I4": "ValueError: Tokenizer class Qwen2Tokenizer does not exist or is not currently imported.",
+    "I9": "ImportError: Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install accelerate`",
+    "I15": "Warning: import flash_attn rotary fail, please install FlashAttention rotary to get higher efficiency",
+    "D2": "modelscope.hub.errors.FileIntegrityError: File /x/model.safetensors integrity check failed, expected sha256 "
+    "signature is 0f, actual is e3, the download may be incomplete, please try again.",
+    "D4": "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='www.modelscope.cn', port=443): Max retries",
+    "D5": "OSError: We couldn't connect to 'https://huggingface.co' to load this file, couldn't find it in the cached "
+    "files and it looks like Qwen/Qwen-7B is not the path to a directory containing a file named config.json.",
+    "D7": "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge",
+    "D8": "safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
+    "D8/empty": "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooSmall",
+    "D9": "OSError: Error no file named pytorch_model.bin, tf_model.h5, model.ckpt.index or flax_model.msgpack found",
+    "L1": "DeprecationWarning: invalid escape sequence \\q",
+    "L2": "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or "
+    "'namespace/repo_name': './models/x'. Use `repo_type` argument if needed.",
+    "L6": "No chat template is set for this tokenizer, falling back to a default class-level template. This is very",
+    "L8": "RuntimeError: Error(s) in loading state_dict for Qwen2ForCausalLM:\n\tsize mismatch for lm_head.weight",
+    "C6": "UserWarning: `do_sample` is set to `False`. However, `temperature` is set to `0.7` -- this flag is only",
+    "C8": "Setting `pad_token_id` to `eos_token_id`:151643 for open-end generation.",
+    "C10": "Token indices sequence length is longer than the specified maximum sequence length for this",
+    "G4": "RuntimeError: \"addmm_impl_cpu_\" not implemented for 'Half'",
+    "V4": "openai.OpenAIError: The api_key client option must be set either by passing api_key to the client",
+    "V5": "TypeError: Client.__init__() got an unexpected keyword argument 'proxies'",
+}
+
+
+def test_nine_of_ten_older_spellings_are_found():
+    wrong = found_first(OLDER)
+    assert len(wrong) <= 0.1 * len(OLDER), "\n".join(wrong)
+
+
 @pytest.mark.parametrize(
     ("line", "id"),
     [
@@ -279,6 +315,7 @@ def test_what_is_not_known_says_so_and_where_to_ask():
     assert "One line says little" in str(explain("ZeroDivisionError: division by zero"))
     assert "One line says little" not in str(explain(failure("1 / 0")))
     assert "https" not in str(explain(failure("1 / 0")))
+    assert "SyntaxError: invalid syntax" in str(explain(failure("compile('x y', 'cell', 'exec')")))
     own = str(explain(failure("from qwen_helpers.models import find_model; find_model('Qwen/Qwen9')")))
     assert own.startswith("ValueError: 'Qwen/Qwen9' is not in") and own.endswith("what to do.")
     assert max(map(len, text.splitlines())) <= 100

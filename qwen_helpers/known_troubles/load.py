@@ -13,7 +13,7 @@ TROUBLES = (
         r"In a Python text \n is a new line, \t a tab and \U the beginning of a character; D:\new\tiny is no path.",
         "Put an r before the text, or use forward slashes.",
         'model_dir = r"D:\\new\\tiny"\nmodel_dir = "D:/new/tiny"',
-        3,
+        3, older=("invalid escape sequence \\q", "invalid escape sequence \\Q", "invalid escape sequence \\m"),
     ),
     Trouble(
         "L2", "the folder does not exist and is taken for an id",
