@@ -30,8 +30,9 @@ class Raised:
 
     @property
     def title(self) -> str:
-        """The first line, cut to a line's length."""
-        line = self.text.strip().partition("\n")[0]
+        """The line with the type and the message, cut to a line's length. Before it a SyntaxError shows its code."""
+        lines = self.text.strip().splitlines()
+        line = lines[-1] if lines[0].startswith("File ") else lines[0]
         return line if len(line) <= 100 else line[:97] + "..."
 
     @property

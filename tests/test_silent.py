@@ -45,6 +45,11 @@ def test_a_chat_model_that_lost_its_stop_token(chat):
     assert ids(chat) == ["C3"]
     (chat / "generation_config.json").unlink()
     assert ids(chat) == []  # config.json names it, too
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (chat / name).read_text(encoding="utf-8")
+        (chat / name).write_text(text.replace("<|im_end|>", "<|another|>"), encoding="utf-8")
+    change(chat, "config.json", eos_token_id=2026)
+    assert ids(chat) == []  # a model of another family, whose stop token is not known
 
 
 def test_the_saving_of_transformers_5_is_noticed(rotated_folder, chat):
@@ -93,21 +98,22 @@ def test_what_check_folder_finds_gets_its_entry(chat, sharded_copy):
     assert ids("D:\new\tiny") == ["L1"]
 
 
-def test_float16_and_numbers_that_are_not_finite(chat):
+def test_float16_and_numbers_that_are_not_finite(chat, monkeypatch):
     import torch
     from safetensors.torch import load_file, save_file
 
     weights = load_file(chat / "model.safetensors")
     name = next(iter(weights))
-    for dtype, value, expected in (
-        (torch.float16, 1.0, ["G5"]),
-        (torch.float16, float("nan"), ["G5", "G5"]),
-        (torch.bfloat16, float("inf"), ["G5"]),
-        (torch.float32, float("-inf"), ["G5"]),
-        (torch.float32, 3e38, []),
+    monkeypatch.setattr(silent, "PIECE", 1000)
+    for dtype, value, expected, place in (
+        (torch.float16, 1.0, ["G5"], 0),
+        (torch.float16, float("nan"), ["G5", "G5"], 0),
+        (torch.bfloat16, float("inf"), ["G5"], -1),
+        (torch.float32, float("-inf"), ["G5"], 5000),
+        (torch.float32, 3e38, [], 0),
     ):
-        changed = {key: tensor.to(dtype) for key, tensor in weights.items()}
-        changed[name].view(-1)[-1] = value
+        changed = {key: tensor.to(dtype, copy=True) for key, tensor in weights.items()}
+        changed[name].view(-1)[place] = value
         save_file(changed, chat / "model.safetensors", metadata={"format": "pt"})
         found = folder_findings(chat)
         assert [sentence.partition(":")[0] for sentence in found] == expected

@@ -64,8 +64,8 @@ def test_each_pattern_leads_to_its_own_entry(trouble):
     for pattern in (*trouble.patterns, *trouble.older):
         assert len(pattern.replace("*", "").strip()) >= 7, f"{pattern!r} says too little"
         first, *others = [other.id for other in find(pattern.replace("*", "x"))]
-        if pattern == "No module named 'swift.llm'":  # one text, two troubles
-            assert [first, *others] == ["I2", "I1"]
+        if (first, trouble.id) in (("I2", "I1"), ("L4", "P10")):  # one text, two troubles
+            assert others[0] == trouble.id
         else:
             assert first == trouble.id, f"{pattern!r} finds {first}"
 
@@ -77,7 +77,9 @@ def test_a_pattern_that_counts_only_inside_a_package(trouble):
             message = pattern.replace("*", "x").strip()
             frames = f'Traceback (most recent call last):\n  File "/x/site-packages/{package}/y.py", line 1, in f\n'
             assert find(frames + message)[0].id == trouble.id
-            assert trouble.id not in [other.id for other in find(frames.replace(package, "mine") + message)]
+            if ":" not in message:  # an error without a text, to which IPython adds a colon
+                assert find(f"{frames}{message}: ")[0].id == trouble.id
+            assert trouble.id not in [other.id for other in find(frames.replace(package, "mine") + message)[:1]]
 
 
 def test_lesson_10_uses_the_catalogue_s_headings():
@@ -91,10 +93,15 @@ def test_lesson_10_uses_the_catalogue_s_headings():
 # Texts that were raised for real
 
 
+SAME_TEXT = {"I1", "P10"}  # one text, two troubles: the first is another where nothing but the text is known
+
+
 def recorded() -> dict:
+    """The records of entries that are errors; those of the silent ones show only what follows from them."""
     if not RECORDED.is_file():
         pytest.skip(f"{RECORDED.name}, the texts that lesson 10 raises, is not here yet.")
-    return json.loads(RECORDED.read_text(encoding="utf-8"))
+    errors = {trouble.id for trouble in TROUBLES if trouble.patterns or trouble.inside}
+    return {id: entry for id, entry in json.loads(RECORDED.read_text(encoding="utf-8")).items() if id in errors}
 
 
 def found_first(texts: dict[str, str]) -> list[str]:
@@ -102,7 +109,8 @@ def found_first(texts: dict[str, str]) -> list[str]:
     wrong = []
     for id, text in texts.items():
         ids = [trouble.id for trouble in find(text)]
-        if ids[:1] != [id.split("/")[0]]:
+        id = id.split("/")[0]
+        if id not in ids[: 2 if id in SAME_TEXT else 1]:
             wrong.append(f"{id}: {text[-150:]!r} leads to {ids}: look at the patterns of {id} in known_troubles")
     return wrong
 
@@ -115,7 +123,7 @@ def test_recorded_texts_lead_to_their_entry():
 def test_nine_of_ten_recorded_texts_are_found_wrapped_cut_or_in_an_older_spelling():
     whole = {id: entry.get("traceback") or entry["text"] for id, entry in recorded().items()}
     wrapped = {id: WRAPPED.format(text) for id, text in whole.items()}
-    cut = {id: text.strip().splitlines()[-1] for id, text in whole.items()}
+    cut = {id: entry["text"].strip().splitlines()[-1] for id, entry in recorded().items()}
     older = {f"{id}/{n}": text for id, entry in recorded().items() for n, text in enumerate(entry.get("older", []))}
     for texts in (wrapped, cut, older):
         wrong = found_first(texts)
@@ -134,6 +142,42 @@ Traceback (most recent call last):
     answer("Hello")
 RuntimeError: the chat program could not answer
 """
+
+
+# Raised by, or found in the sources of, transformers 4.32 to 4.57, safetensors 0.4.3, huggingface_hub 0.23, modelscope
+# 1.18, openai 1.30, ms-swift 3.12, Qwen1's own code and Python 3.9.
+OLDER = {
+    "I2": "ImportError: cannot import name 'inference_stream' from 'swift.llm' (/x/swift/llm/__init__.py)",
+    "I3": "ImportError: cannot import name 'BeamSearchScorer' from 'transformers' (/x/transformers/__init__.py)",
+    "I4": "ValueError: Tokenizer class Qwen2Tokenizer does not exist or is not currently imported.",
+    "I9": "ImportError: Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install accelerate`",
+    "I15": "Warning: import flash_attn rotary fail, please install FlashAttention rotary to get higher efficiency",
+    "D2": "modelscope.hub.errors.FileIntegrityError: File /x/model.safetensors integrity check failed, expected sha256 "
+    "signature is 0f, actual is e3, the download may be incomplete, please try again.",
+    "D4": "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='www.modelscope.cn', port=443): Max retries",
+    "D5": "OSError: We couldn't connect to 'https://huggingface.co' to load this file, couldn't find it in the cached "
+    "files and it looks like Qwen/Qwen-7B is not the path to a directory containing a file named config.json.",
+    "D7": "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge",
+    "D8": "safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
+    "D8/empty": "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooSmall",
+    "D9": "OSError: Error no file named pytorch_model.bin, tf_model.h5, model.ckpt.index or flax_model.msgpack found",
+    "L1": "DeprecationWarning: invalid escape sequence \\q",
+    "L2": "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or "
+    "'namespace/repo_name': './models/x'. Use `repo_type` argument if needed.",
+    "L6": "No chat template is set for this tokenizer, falling back to a default class-level template. This is very",
+    "L8": "RuntimeError: Error(s) in loading state_dict for Qwen2ForCausalLM:\n\tsize mismatch for lm_head.weight",
+    "C6": "UserWarning: `do_sample` is set to `False`. However, `temperature` is set to `0.7` -- this flag is only",
+    "C8": "Setting `pad_token_id` to `eos_token_id`:151643 for open-end generation.",
+    "C10": "Token indices sequence length is longer than the specified maximum sequence length for this",
+    "G4": "RuntimeError: \"addmm_impl_cpu_\" not implemented for 'Half'",
+    "V4": "openai.OpenAIError: The api_key client option must be set either by passing api_key to the client",
+    "V5": "TypeError: Client.__init__() got an unexpected keyword argument 'proxies'",
+}
+
+
+def test_nine_of_ten_older_spellings_are_found():
+    wrong = found_first(OLDER)
+    assert len(wrong) <= 0.1 * len(OLDER), "\n".join(wrong)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +276,15 @@ def test_the_longest_match_counts_and_then_the_innermost():
     two = f"{frames}X: integrity check failed, expected sha256 signature is\n\nDuring handling of the above exception, "
     two += f"another exception occurred:\n\n{frames}Y: Tunnel connection failed, and CERTIFICATE_VERIFY_FAILED"
     assert [trouble.id for trouble in find(two)] == ["D2", "D13"]
+    outer, inner = two.replace("X: integrity check failed, expected sha256 signature is", "X: [E2020]"), "[E2020]"
+    assert len(inner) < len("CERTIFICATE_VERIFY_FAILED") and [trouble.id for trouble in find(outer)] == ["D13", "D2"]
+
+
+def test_a_star_stays_within_its_line():
+    pattern = "cannot import name '*' from 'swift' ("
+    assert troubles._letters(pattern, "\nE: cannot import name 'x' from 'swift' (/y.py)\n") == len(pattern) - 1
+    assert troubles._letters(pattern, "\nE: cannot import name 'x' from 'y'\nand 'z' from 'swift' (/y.py)\n") == 0
+    assert troubles._letters("a*c", "\nab\nabc\n") == 2  # the second a
 
 
 def test_code_in_a_traceback_is_not_taken_for_the_error():
@@ -262,6 +315,7 @@ def test_what_is_not_known_says_so_and_where_to_ask():
     assert "One line says little" in str(explain("ZeroDivisionError: division by zero"))
     assert "One line says little" not in str(explain(failure("1 / 0")))
     assert "https" not in str(explain(failure("1 / 0")))
+    assert "SyntaxError: invalid syntax" in str(explain(failure("compile('x y', 'cell', 'exec')")))
     own = str(explain(failure("from qwen_helpers.models import find_model; find_model('Qwen/Qwen9')")))
     assert own.startswith("ValueError: 'Qwen/Qwen9' is not in") and own.endswith("what to do.")
     assert max(map(len, text.splitlines())) <= 100

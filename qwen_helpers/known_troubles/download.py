@@ -55,6 +55,7 @@ TROUBLES = (
     Trouble(
         "D5", "Hugging Face cannot be reached",
         ("We couldn't connect to 'https://huggingface.co' to load", "is a model's id and not a folder",
+         "see how to run the library in offline mode at 'https://huggingface.co",
          "Cannot reach https://huggingface.co", "couldn't find them in the cached files"),
         "transformers takes an id for a model of Hugging Face, and tries for 46 seconds.",
         "Download from ModelScope and load the folder. HF_HUB_OFFLINE=1 makes the error come at once.",

@@ -18,7 +18,8 @@ TROUBLES = (
     ),
     Trouble(
         "I1", "the package swift is not ms-swift",
-        ("cannot import name '*' from 'swift' (", "cannot import name '*' from 'swift'\n",
+        ("cannot import name '*' from 'swift' (", "cannot import name 'TransformersEngine' from 'swift'",
+         "cannot import name '*' from 'swift'\n",
          "No module named 'swift.llm'"),
         "`pip install swift` installs OpenStack's file store. It has the same import name as ms-swift.",
         "Remove it, then install ms-swift again, because both write into the folder swift.",

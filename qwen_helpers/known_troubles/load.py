@@ -13,7 +13,7 @@ TROUBLES = (
         r"In a Python text \n is a new line, \t a tab and \U the beginning of a character; D:\new\tiny is no path.",
         "Put an r before the text, or use forward slashes.",
         'model_dir = r"D:\\new\\tiny"\nmodel_dir = "D:/new/tiny"',
-        3,
+        3, older=("invalid escape sequence \\q", "invalid escape sequence \\Q", "invalid escape sequence \\m"),
     ),
     Trouble(
         "L2", "the folder does not exist and is taken for an id",
@@ -40,6 +40,7 @@ TROUBLES = (
     Trouble(
         "L4", "the library does not know this kind of model or tokenizer",
         ("but Transformers does not recognize this architecture",
+         "the most up-to-date code by installing Transformers from source with the command",
          "Tokenizer class TokenizersBackend does not exist"),
         "The model is newer than the library, or transformers 5 has saved it and an older program reads it.",
         "Upgrade the older side. Else name the tokenizer's class as it was called before.",

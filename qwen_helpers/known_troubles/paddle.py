@@ -26,6 +26,7 @@ TROUBLES = (
     Trouble(
         "P3", "Paddle has no float16 or bfloat16 on the CPU",
         ("The kernel with key (CPU, *, float16) of kernel", "The kernel with key (CPU, *, bfloat16) of kernel",
+         "kernel_key.backend() == Backend::CPU",
          "Selected wrong DataType `float16`", "Selected wrong DataType `bfloat16`"),
         'The tutorials load with dtype="float16", which Paddle computes on a GPU only.',
         "Load in float32 on a CPU.",
@@ -34,7 +35,7 @@ TROUBLES = (
     ),
     Trouble(
         "P4", "generate without an attention mask fails in a reshape",
-        ("The 'shape' in ReshapeOp is invalid",),
+        ("The 'shape' in ReshapeOp is invalid", "[Hint: Expected capacity == in_size, but received"),
         "Paddle's Qwen2 makes a wrong mask when generate gets input_ids alone.",
         "Pass everything that the tokenizer returned.",
         "model.generate(**inputs, max_new_tokens=64)",
@@ -86,7 +87,8 @@ TROUBLES = (
         today="not raised here",
     ),
     Trouble(
-        "P10", "PaddleNLP cannot read a tokenizer saved by transformers 5", (),
+        "P10", "PaddleNLP cannot read a tokenizer saved by transformers 5",
+        ("class TokenizersBackend does not exist",),
         "tokenizer_config.json then names the class TokenizersBackend, which older programs do not have (see L4).",
         "Use the original files, or name the class as it was called before.",
         '# in tokenizer_config.json\n"tokenizer_class": "Qwen2Tokenizer"',

@@ -76,7 +76,7 @@ TROUBLES = (
     ),
     Trouble(
         "V9", "openai has no ChatCompletion any more",
-        ("You tried to access openai.ChatCompletion, but this is no longer supported",
+        ("You tried to access openai.ChatCompletion, but this is no longer supported", "openai-python/discussions/742",
          "module 'openai' has no attribute 'ChatCompletion'", "module 'openai' has no attribute 'Completion'"),
         "Examples of 2023 use version 0 of the client.",
         "Make a client, and call it.",

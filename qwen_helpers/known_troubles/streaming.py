@@ -33,7 +33,7 @@ TROUBLES = (
         "Give the streamer a timeout, and find the error by calling generate without a thread.",
         "streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=60)\n"
         "model.generate(**inputs, max_new_tokens=8)  # the real error",
-        4, inside={"transformers": ("\n_queue.Empty\n", "\nqueue.Empty\n"), "swift": ("\n_queue.Empty\n",)},
+        4, inside={"transformers": ("\n_queue.Empty\n", "\nEmpty\n"), "swift": ("\n_queue.Empty\n", "\nEmpty\n")},
         threads=("huggingface/transformers#22576", "modelscope/ms-swift#10133"),
     ),
     Trouble(
