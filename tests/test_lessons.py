@@ -21,6 +21,7 @@ EXPECTED = {
     "06_paddlenlp": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n"],
     "08_finetune": [f"-> {text}\n" for text in ("The train leaves the station at seven.", "The plums are blue.")],
     "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
+    "10_troubleshooting": ["ok  the tokenizer has 2048 tokens (D10, L8)", "ok  no NaN in torch.bfloat16 (G5)"],
     "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
 
