@@ -117,9 +117,10 @@ TROUBLES = (
     Trouble(
         "P13", "the fast tools of PaddleNLP are not there",
         ("cannot import name 'fused_moe' from 'paddle.incubate.nn.functional'", "No module named 'paddlenlp_ops'",
-         "The kernel `weight_only_linear` is not registered", "No module named 'llm'\n", "csrc/setup_cuda.py"),
+         "The kernel `weight_only_linear` is not registered", "No module named 'llm'\n", "csrc/setup_cuda.py",
+         "TypeError: In transformed code:", "bool(Tensor) is not supported in static graph mode"),
         "csrc/setup_cuda.py and predict/predictor.py are files of a PaddleNLP checkout; their operators must be built "
-        "for an NVIDIA GPU.",
+        "for an NVIDIA GPU. The package's own to_static fails on a comparison of shapes.",
         "Use the static graph of lesson 6, or a checkout of the tag that the tutorial names, on a GPU.",
         "git clone https://github.com/PaddlePaddle/PaddleNLP\ngit -C PaddleNLP tag  # then git switch --detach THE-TAG",
         6, older=("csrc/setup_cuda.py': [Errno 2]", "predict/predictor.py': [Errno 2]"),

@@ -26,8 +26,7 @@ TROUBLES = (
     Trouble(
         "V3", "a proxy answers for your own server",
         ("InternalServerError: Error code: 502", "InternalServerError: Error code: 503",
-         "APIStatusError: Error code: 502",
-         "PermissionDeniedError: Error code: 403"),
+         "APIStatusError: Error code: 502"),
         "HTTP_PROXY catches 127.0.0.1, and the proxy knows no such server. curl may pass, since its rules are others.",
         "Take this computer out of the proxy's range, before you make the client.",
         'import os\nos.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"\n' + CLIENT,
@@ -52,8 +51,8 @@ TROUBLES = (
     ),
     Trouble(
         "V6", "the server does not accept the key",
-        ("AuthenticationError: Error code: 401",),
-        "The server was started with --api_key, and the client sends another.",
+        ("AuthenticationError: Error code: 401", "Error code: 400 - API key error"),
+        "The server was started with --api_key, and the client sends another. ms-swift answers 400, others 401.",
         "Use the server's key.",
         'client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="THE KEY OF THE SERVER")',
         9,
