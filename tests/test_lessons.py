@@ -25,6 +25,7 @@ EXPECTED = {
     "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
 
+OTHERS = [path for path in LESSONS if path.stem != "10_troubleshooting"]
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 
 
@@ -59,9 +60,11 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
 
 
 @each_lesson
-def test_solutions_pass_and_blanks_do_not(path):
+def test_solutions_pass_and_blanks_do_not(path, monkeypatch, qwen3_folder):
     """The stored outputs show it for the tiny model; here the cells run again, alone with what they need."""
     python_of(path.stem)
+    if path.stem == "10_troubleshooting":  # it breaks the tiny model, whatever is chosen: this run shows that as well
+        monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
     notebook = read(path)
     exercises, solutions = tagged(notebook, "exercise"), tagged(notebook, "solution")
     for blank, solution in zip(exercises, solutions, strict=True):
@@ -74,20 +77,24 @@ def test_solutions_pass_and_blanks_do_not(path):
         given = [line for line in cell.source.splitlines() if re.match(r'sentence = "', line)]
         cell.source = "\n".join([*imports, *given, pasted.source])
     notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
-    run(notebook, path)
+    check_errors(run(notebook, path))
     for cell in tagged(notebook, "exercise"):
         assert printed(cell).strip().endswith(": right!")
 
 
-@each_lesson
-def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
-    """From the first cell to the last; only the errors that the lesson provokes may occur, and they must."""
-    python_of(path.stem)
-    monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
-    notebook = run(copy.deepcopy(read(path)), path)
+def check_errors(notebook):
+    """Only the errors that the lesson provokes may occur (others stop the run), and they must."""
     for cell in notebook.cells:
         if "raises-exception" in tags(cell):
             assert any(output["output_type"] == "error" for output in cell.outputs), cell.source
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=[path.stem for path in OTHERS])
+def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
+    """From the first cell to the last."""
+    python_of(path.stem)
+    monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
+    check_errors(run(copy.deepcopy(read(path)), path))
 
 
 def test_lesson_6_runs_with_a_random_qwen2(monkeypatch, rotated_folder):
