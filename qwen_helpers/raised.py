@@ -18,6 +18,7 @@ CHAINED = re.compile(
 FRAME = re.compile(
     r"\s|File |Cell In|Input In|-|Traceback|$|\[\.\.\. skipping|\S+ in \S|\w+(?:Error|Exception)? +Traceback"
 )
+TAIL = 200_000  # letters of a long log that are read, its end: 0.15 s
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -73,7 +74,7 @@ def read_text(text: str) -> list[Raised]:
 
     Lines of code in a traceback are left out, since they often hold the texts of other errors.
     """
-    return [_part(part) for part in CHAINED.split("\n" + COLOURS.sub("", text)) if part.strip()]
+    return [_part(part) for part in CHAINED.split("\n" + COLOURS.sub("", text[-TAIL:])) if part.strip()]
 
 
 def _part(part: str) -> Raised:

@@ -124,7 +124,8 @@ def explain(what: BaseException | str | None = None) -> Explanation:
     of a log, or the id of an entry such as "D10". `explain.off()` ends the line under each traceback of a notebook.
     """
     if isinstance(what, str):
-        entry = [trouble for trouble in TROUBLES if trouble.id == what.strip().upper()]
+        id = what.strip().upper()
+        entry = [trouble for trouble in TROUBLES if trouble.id == id]
         if entry:
             return Explanation(None, entry)
         raised = read_text(what)

@@ -308,6 +308,12 @@ ValueError: name"""
     assert explain(coloured).about.title == "ValueError: name"
 
 
+def test_of_a_long_log_the_end_is_read():
+    log = "INFO a model, a token\n" * 500_000
+    assert find(f"{log}{POINTER}\n{log[:10_000]}")[0].id == "D7"
+    assert not find(f"{POINTER}\n{log}")
+
+
 def test_what_is_not_known_says_so_and_where_to_ask():
     text = str(explain(failure("import torch; torch.nn.Linear(2, 3)(torch.zeros(5))")))
     assert text.startswith("The course's catalogue does not know this one: RuntimeError: mat1 and mat2 shapes")

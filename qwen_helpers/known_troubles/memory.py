@@ -10,9 +10,9 @@ TROUBLES = (
         ("Torch not compiled with CUDA enabled",),
         "This PyTorch is the build for the CPU (what plain `pip install torch` gives on Windows), or the kernel is "
         "another one.",
-        "Look at the build, and take the one for your card from PyTorch's index; without a card leave .cuda() out.",
-        "import torch; print(torch.__version__, torch.version.cuda)\n"
-        "%pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
+        "Look at the build, and take the one for your card (uv knows them all); without a card leave .cuda() out.",
+        "import sys, torch; print(torch.__version__, torch.version.cuda)\n"
+        "%pip install uv\n!uv pip install --python {sys.executable} --reinstall torch --torch-backend auto",
         1, older=("Found no NVIDIA driver on your system",),
         threads=("pytorch/pytorch#30664", "pytorch/pytorch#110503", "opendatalab/MinerU#240"),
     ),
@@ -73,8 +73,8 @@ TROUBLES = (
          "is not compatible with the current PyTorch installation"),
         "RTX 50 cards need a build for CUDA 12.8 or newer; GTX 10 and V100 cards are too old for builds of CUDA 13.",
         "Compare the card with the build, then install the other one: cu128 for new cards, cu126 for old ones.",
-        "import torch; print(torch.cuda.get_arch_list(), torch.cuda.get_device_capability())\n"
-        "%pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126",
+        "import sys, torch; print(torch.cuda.get_arch_list(), torch.cuda.get_device_capability())\n"
+        "%pip install uv\n!uv pip install --python {sys.executable} --reinstall torch --torch-backend cu126",
         1, threads=("pytorch/pytorch#167244", "pytorch/pytorch#149845", "Comfy-Org/ComfyUI#16438"),
         today="not raised here",
     ),
