@@ -18,6 +18,7 @@ from qwen_helpers.exercises import (
     lesson_07,
     lesson_08,
     lesson_09,
+    lesson_10,
 )
 
 
@@ -141,6 +142,17 @@ def honest_rate(seconds, tokens):
     return tokens / median(seconds[1:])
 
 
+def first_cause(error):
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def reaches_the_model(tokenizer, messages):
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return len(tokenizer) >= 1000 and all(m.get("content") and m["content"] in text for m in messages)
+
+
 DEVICES = {
     "laptop without NVIDIA card, Windows": "cpu",
     "MacBook with an M3": "mps",
@@ -175,6 +187,10 @@ RIGHT = [
     (lesson_09.exercise_2, together),
     (lesson_09.exercise_3, 1008),
     (lesson_09.exercise_3, 0.7 * 2400 / (300 / 180)),
+    (lesson_10.exercise_1, lesson_10.ASKED),
+    (lesson_10.exercise_1, {text: entry.lower() for text, entry in lesson_10.ASKED.items()}),
+    (lesson_10.exercise_2, first_cause),
+    (lesson_10.exercise_3, reaches_the_model),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -289,6 +305,29 @@ WRONG = [
     (lesson_09.exercise_3, 8.0, "70 % is allowed"),
     (lesson_09.exercise_3, 700, "how often"),
     (lesson_09.exercise_3, "1008", "a number"),
+    (lesson_10.exercise_1, "D7", "keep the dict"),
+    (lesson_10.exercise_1, {**lesson_10.ASKED, next(iter(lesson_10.ASKED)): ...}, "fill in 'SafetensorError"),
+    (lesson_10.exercise_1, {**lesson_10.ASKED, next(iter(lesson_10.ASKED)): "D8"}, "D8 is not the entry"),
+    (lesson_10.exercise_1, {**lesson_10.ASKED, list(lesson_10.ASKED)[2]: "C11"}, "the silent ones"),
+    (lesson_10.exercise_2, lambda error: error, "the last error"),
+    (lesson_10.exercise_2, lambda error: error.__cause__ or error.__context__ or error, "one step is not enough"),
+    (lesson_10.exercise_2, lambda error: error.__cause__, "its own beginning"),
+    (lesson_10.exercise_2, lambda error: error if not error.__cause__ else str(error), "the exception itself"),
+    (lesson_10.exercise_2, lambda: None, "TypeError"),
+    (lesson_10.exercise_3, lambda tokenizer, messages: True, "22 tokens is empty"),
+    (lesson_10.exercise_3, lambda tokenizer, messages: False, "must pass"),
+    (lesson_10.exercise_3, lambda tokenizer, messages: len(tokenizer) > 1000, "the role 'User' is lost"),
+    (
+        lesson_10.exercise_3,
+        lambda t, m: len(t) > 1000 and m[0]["content"] in t.apply_chat_template(m, tokenize=False),
+        "every content",
+    ),
+    (
+        lesson_10.exercise_3,
+        lambda t, m: len(t) > 1000 and all(x["content"] in t.apply_chat_template(m, tokenize=False) for x in m),
+        "KeyError: 'content'",
+    ),
+    (lesson_10.exercise_3, len, "TypeError"),
 ]
 
 

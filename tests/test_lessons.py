@@ -23,9 +23,13 @@ EXPECTED = {
     "08_finetune": [f"-> {text}\n" for text in ("The train leaves the station at seven.", "The plums are blue.")],
     "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
     "09_serving_a_class": ["Nice to meet you, Lin!\nA token is a piece of text"],
+    "10_troubleshooting": ["ok  the tokenizer has 2048 tokens (D10, L8)", "ok  no NaN in torch.bfloat16 (G5)"],
     "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
 
+# Their exercises have the same solutions with any model, so one run shows both: the solutions, and another model.
+ANY_MODEL = set(NAMES)
+OTHERS = [path for path in LESSONS if path.stem not in ANY_MODEL]
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 
 
@@ -67,13 +71,15 @@ def students(tmp_path_factory):
 
 
 @each_lesson
-def test_solutions_pass_and_blanks_do_not(path, students):
+def test_solutions_pass_and_blanks_do_not(path, students, monkeypatch, qwen3_folder):
     """The stored outputs show it for the tiny model. Then each student's notebook runs, with the solutions in it.
 
     It runs where the pack has it, so that its paths must be right there, too. (The helpers are this checkout's, since
     they look for .venv beside them.)
     """
     python_of(path.stem)
+    if path.stem in ANY_MODEL:
+        monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
     exercises, solutions = tagged(read(path), "exercise"), tagged(read(path), "solution")
     for blank, solution in zip(exercises, solutions, strict=True):
         assert ": not yet. Hint: " in printed(blank)
@@ -86,21 +92,25 @@ def test_solutions_pass_and_blanks_do_not(path, students):
         imports = [line for line in cell.source.splitlines() if line.startswith("from qwen_helpers")]
         given = [line for line in cell.source.splitlines() if re.match(r'sentence = "', line)]
         cell.source = "\n".join([*imports, *given, pasted.source])
-    run(notebook, here)
+    check_errors(run(notebook, here))
     assert len(tagged(notebook, "exercise")) == len(solutions)
     for cell in tagged(notebook, "exercise"):
         assert printed(cell).strip().endswith(": right!")
 
 
-@each_lesson
-def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
-    """From the first cell to the last; only the errors that the lesson provokes may occur, and they must."""
-    python_of(path.stem)
-    monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
-    notebook = run(copy.deepcopy(read(path)), path)
+def check_errors(notebook):
+    """Only the errors that the lesson provokes may occur (others stop the run), and they must."""
     for cell in notebook.cells:
         if "raises-exception" in tags(cell):
             assert any(output["output_type"] == "error" for output in cell.outputs), cell.source
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=[path.stem for path in OTHERS])
+def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
+    """From the first cell to the last."""
+    python_of(path.stem)
+    monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
+    check_errors(run(copy.deepcopy(read(path)), path))
 
 
 def test_lesson_6_runs_with_a_random_qwen2(monkeypatch, rotated_folder):
