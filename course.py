@@ -1,7 +1,8 @@
-"""One command to start the course, one to test it:
+"""One command to start the course, one to test it, one to teach it:
 
-    python course.py          make .venv, install, get a first answer from a model, open JupyterLab on lesson 1
-    python course.py test     the same set-up, then every test
+    python course.py            make .venv, install, get a first answer from a model, open JupyterLab on lesson 1
+    python course.py test       the same set-up, then every test
+    python course.py teach OUT  the same set-up, then a folder with everything for a class without internet
 
 It prints what it does, step by step. You can stop it and start it again at any time: .venv and .venv-paddle, in which
 lesson 6 runs, count as complete only when a stamp, which is written last, says so. It makes these two folders and
@@ -17,6 +18,7 @@ import collections
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -24,6 +26,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -88,15 +92,51 @@ def find_python():
             "Python %d.%d is here but cannot make environments. On Debian and Ubuntu: sudo apt install python3-venv (or"
             " python%d.%d-venv). Then run the same command again." % (incomplete * 2)
         )
-    how = "sudo apt install python3.12-venv (or your system's way), then python3.12 course.py"
+    needs = "The course needs Python 3.10, 3.11 or 3.12"
+    if len(PYTHONS) < 3:
+        needs = "The wheels are for Python " + " or ".join("%d.%d" % version for version in PYTHONS)
+    how = "sudo apt install python{0}-venv (or your system's way), then python{0} course.py"
     if not LINUX:
-        how = "brew install python@3.12, then python3.12 course.py"
+        how = "brew install python@{0}, then python{0} course.py"
     if WINDOWS:
-        how = "winget install Python.Python.3.12, then in a new terminal py -3.12 course.py"
-    sys.exit(
-        "The course needs Python 3.10, 3.11 or 3.12. This is %d.%d, and no other was found. Install one: %s. Or with"
-        " conda create -n qwen python=3.12, activate it, run again." % (sys.version_info[:2] + (how,))
-    )
+        how = "winget install Python.Python.{0}, then in a new terminal py -{0} course.py"
+    how += ". Or with conda create -n qwen python={0}, activate it, run again."
+    this = "This is %d.%d, and no other was found." % sys.version_info[:2]
+    sys.exit("%s. %s Install one: %s" % (needs, this, how.format("%d.%d" % PYTHONS[0])))
+
+
+# ---- wheels instead of the internet ----------------------------------------------------------------------------------
+
+WHEELS = []  # with --wheels: the files' names
+OFFLINE = {}  # with --wheels: pip's settings
+
+
+def use_wheels(place):
+    """Let pip install from the folder PLACE, or from the address of one that `python -m http.server` shows, alone."""
+    global PYTHONS
+    try:
+        if re.match("https?://", place):
+            host = urllib.parse.urlsplit(place).hostname
+            proxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+            os.environ["no_proxy"] = ",".join(filter(None, [proxied, host]))  # a computer in the room needs no proxy
+            OFFLINE["PIP_TRUSTED_HOST"] = host  # it has no certificate
+            with urllib.request.urlopen(place, timeout=20) as answer:
+                WHEELS[:] = re.findall(r">\s*([^<>/]+\.whl)\s*<", answer.read().decode("utf-8", "replace"))
+        else:
+            WHEELS[:] = [file.name for file in Path(place).iterdir() if file.suffix == ".whl"]
+            place = Path(place).resolve().as_uri()  # pip splits a path at its spaces
+    except (OSError, ValueError) as error:
+        text = "The wheels at %s cannot be read (%s). Correct the folder or the address, then run again."
+        sys.exit(text % (place, error))
+    OFFLINE.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=place)
+    system = "linux" if LINUX else "win" if WINDOWS else "macosx"
+    torch = [name for name in WHEELS if name.startswith("torch-")]
+    here = [name for name in torch if system in name and name.lower().endswith(platform.machine().lower() + ".whl")]
+    PYTHONS = tuple(version for version in PYTHONS if any("-cp%d%d-" % version in name for name in here))
+    if not PYTHONS:
+        text = "None of the wheels at %s is PyTorch for this system (%s, %s; there is: %s). Collect them on such a"
+        text += " computer that is online: course.py teach OUT."
+        sys.exit(text % (place, platform.system(), platform.machine(), ", ".join(torch) or "none at all"))
 
 
 # ---- the environments ------------------------------------------------------------------------------------------------
@@ -191,7 +231,8 @@ class Environment:
                 note(line.strip()[:300])
             if self.stamp.exists() and self.unfinished.exists():
                 self.unfinished.unlink()
-            sys.exit(diagnose("\n".join(lines)))
+            advice = diagnose("\n".join(lines))
+            sys.exit(NO_WHEEL if OFFLINE and advice == NO_VERSION else advice)
 
 
 # In two stages, so that the first answer need not wait for JupyterLab.
@@ -250,7 +291,7 @@ def make_main(fault, cpu):
     command, version = find_python()
     if command != [running_python()]:
         note("using %s, since this is Python %d.%d" % ((" ".join(command),) + sys.version_info[:2]))
-    cpu_build = LINUX and (cpu or not has_nvidia())
+    cpu_build = LINUX and (cpu or not has_nvidia() or any("+cpu" in name for name in WHEELS))
     LOG.write_text("")
     MAIN.make(fault, command, GB_CUDA if LINUX and not cpu_build else GB_CPU, python=version, cpu_build=cpu_build)
 
@@ -259,6 +300,7 @@ def make_main(fault, cpu):
 
 MIRROR = "pip config set global.index-url ADDRESS"
 NO_VERSION = "No such version on your mirror, or for this system (64-bit Linux, Windows or Apple-silicon Mac needed)."
+NO_WHEEL = "The package is not among the wheels. Collect them anew with course.py teach, on a computer that is online."
 # What pip or uv says when it fails, and what to do. The first match counts: without a network pip also says that no
 # version matches.
 # fmt: off
@@ -323,7 +365,7 @@ def run_logged(command):
     with open(str(LOG), "a", encoding="utf-8") as log:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         # close_fds=False: pip holds the lock too
-        child = subprocess.Popen(command, cwd=str(ROOT), env=child_env(), close_fds=False, **pipes)
+        child = subprocess.Popen(command, cwd=str(ROOT), env=child_env(**OFFLINE), close_fds=False, **pipes)
         try:
             for raw in child.stdout:
                 line = raw.decode("utf-8", "replace").rstrip()
@@ -348,7 +390,8 @@ def install_torch_cpu(must):
         return True
     if diagnose("\n".join(lines)) != NO_VERSION:  # a broken line or a full disk: the default build would not help
         MAIN.give_up_if(code, lines)
-    code, lines = MAIN.pip("uv")
+    if not OFFLINE:  # uv would leave the room for it
+        code, lines = MAIN.pip("uv")
     if code == 0:
         note("fetching the CPU build of PyTorch, about 200 MB")
         uv = [MAIN.python(), "-m", "uv", "pip", "install", "--python", MAIN.python(), "--no-deps"]
@@ -369,7 +412,7 @@ def install(step, env, extras, title, cpu=False):
         return
     cuda = extras == "chat" and LINUX and not stamp["cpu_build"]
     size = "3 GB" if cuda else "about 450 MB" if env is PADDLE else "about 200 MB"
-    step("%s: installing, %s to download" % (title, size))
+    step("%s: installing, %s" % (title, "from the wheels" if OFFLINE else size + " to download"))
     env.unfinished.write_text("")
     env.give_up_if(*env.pip("pip"))  # the one that came with Python may be too old to report its progress
     if extras == "chat" and stamp["cpu_build"] and not install_torch_cpu(must=cpu):
@@ -519,18 +562,36 @@ def run_tests(step, options):
     return hand_over(command + ["tests", "notebooks"], env)
 
 
+def make_pack(step, options):
+    """Everything for a class in a room without internet, in one folder. qwen_helpers/teach.py has the work."""
+    step("The teacher's pack")
+    command = module("qwen_helpers.teach", str(Path(options.out).absolute()))
+    command += ["--no-wheels"] * options.no_wheels + ["--no-paddle"] * options.no_paddle
+    return hand_over(command, child_env(**OFFLINE))
+
+
 def parse(arguments):
-    parser = argparse.ArgumentParser(description="Start the course, or test it.")
-    parser.add_argument("command", nargs="?", choices=["test"], help="run every test instead of starting the course")
+    parser = argparse.ArgumentParser(description="Start the course, test it, or prepare to teach it.")
+    what = "test: run every test; teach OUT: make the folder OUT for a class without internet"
+    parser.add_argument("command", nargs="?", choices=["test", "teach"], help=what)
+    parser.add_argument("out", nargs="?", metavar="OUT", help="with teach: the folder to make")
     parser.add_argument("-k", metavar="NAME", help="with test: only tests whose name contains NAME")
     parser.add_argument("--no-lab", action="store_true", help="set up, show a first answer, stop before JupyterLab")
     parser.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
     parser.add_argument("--cpu", action="store_true", help="on Linux: PyTorch's CPU build even with an NVIDIA card")
     parser.add_argument("--no-paddle", action="store_true", help="leave out the PaddleNLP environment of lesson 6")
+    parser.add_argument("--wheels", metavar="PLACE", help="install from this folder or address, without the internet")
+    parser.add_argument("--no-wheels", action="store_true", help="with teach: leave the packages out")
     parser.add_argument("--port", type=int, help="JupyterLab's port (default: the first free one from 8888)")
     options = parser.parse_args(arguments)
-    if options.k and not options.command:
+    if options.k and options.command != "test":
         parser.error("-k goes with test: course.py test -k NAME")
+    if (options.command == "teach") != bool(options.out) or options.no_wheels and not options.out:
+        parser.error("a folder goes with teach, and --no-wheels too: course.py teach OUT --no-wheels")
+    if options.command == "test" and not (ROOT / "tests").exists():
+        sys.exit("This is a students' copy of the course, which holds no tests.")
+    if options.wheels:
+        use_wheels(options.wheels)
     if options.port and not port_free(options.port):
         sys.exit("Port %d is taken or not allowed. Give another, or none: then a free one is found." % options.port)
     return options
@@ -546,6 +607,10 @@ def main(arguments=None):
             step = steps(5 - options.no_paddle)
             set_up(step, options)
             return run_tests(step, options)
+        if options.command == "teach":
+            step = steps(5 - options.no_paddle)
+            set_up(step, options)
+            return make_pack(step, options)
         step = steps(6 - options.no_lab - options.no_paddle)
         set_up(step, options, first_answer)
         return note("Ready. To open the lessons: python course.py") if options.no_lab else open_lab(step, options)

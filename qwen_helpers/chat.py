@@ -44,13 +44,21 @@ class Chat:
     ...     print(piece, end="", flush=True)
     """
 
-    def __init__(self, model_dir=None, system: str | None = None, engine=None, enable_thinking=None, **generation):
-        """`system` replaces the template's default system prompt. `generation` holds `max_new_tokens`, `do_sample` and
+    def __init__(
+        self, model_dir=None, system: str | None = None, engine=None, enable_thinking=None, api_key=None, **generation
+    ):
+        """`model_dir` may also be the address of a server, "http://127.0.0.1:8000/v1", with its `api_key`.
+        `system` replaces the template's default system prompt. `generation` holds `max_new_tokens`, `do_sample` and
         all else that `generate` takes; what is left out comes from the model's `generation_config.json`.
         `enable_thinking=False` asks Qwen3's template for an answer without thoughts; left out, the template decides.
 
-        Raises ModelFolderError, in one sentence, if the folder can't be used, and ModuleNotFoundError without PyTorch.
+        Raises ModelFolderError, in one sentence, if the folder can't be used, ServerError if the server can't, and
+        ModuleNotFoundError without PyTorch.
         """
+        if engine is None and str(model_dir).startswith(("http://", "https://")):
+            from qwen_helpers.engine_server import ServerEngine
+
+            engine = ServerEngine(model_dir, api_key)
         if engine is None:
             if find_spec("torch") is None:
                 raise ModuleNotFoundError(NO_TORCH)

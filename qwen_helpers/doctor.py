@@ -1,18 +1,17 @@
 """What this computer has, in a form that can be pasted into a question: `doctor()` or `python -m qwen_helpers.doctor`.
 
+With a model folder it also says what that folder would do wrong without an error: `doctor("models/...")`.
 Your user name, this computer's name and the path of your home folder are masked. Of the environment it shows whether a
 few variables are set, and the value only of QWEN_MODEL and MODELSCOPE_CACHE. Nothing is sent anywhere.
 """
 
 import contextlib
-import getpass
 import importlib.metadata
 import json
 import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,9 @@ from pathlib import Path
 import psutil
 
 from qwen_helpers.folders import course_root
+from qwen_helpers.masking import mask
 from qwen_helpers.models import model_folder
+from qwen_helpers.silent import HEALTHY, folder_findings, kernel_findings
 
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "modelscope", "ms-swift")
 PADDLE_PACKAGES = ("paddlepaddle", "paddlenlp", "aistudio-sdk", "pyarrow", "tokenizers", "safetensors")  # lesson 6
@@ -30,9 +31,12 @@ SECRET_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT")
 OPEN_VARIABLES = ("QWEN_MODEL", "MODELSCOPE_CACHE")
 
 
-def doctor():
-    """Print the report."""
+def doctor(model_dir=None):
+    """Print the report; with a folder or the id of a downloaded model, then a line for each silent trouble in it."""
     print(report())
+    if model_dir is not None:
+        found = folder_findings(model_dir)
+        print("\n".join(f"! {mask(sentence)}" for sentence in found) or f"{mask(str(model_dir))}: {HEALTHY}.")
 
 
 def report():
@@ -43,27 +47,6 @@ def report():
     }  # fmt: skip
     found = {name: _attempt(probe) for name, probe in probes.items()}
     return "\n".join([*(f"{name:<10} {value}" for name, value in found.items()), *_packages(), *_hints(found)])
-
-
-def mask(text):
-    """`text` with the home folder as ~, and user and host name as <user> and <host> where they stand as whole words.
-
-    Names of one or two letters are left alone outside the home path: as words they would hit too much else.
-    """
-    home = os.path.expanduser("~")
-    for folder in {home, os.path.realpath(home)} - {Path(home).anchor}:  # not "/", or every slash would become ~
-        whole = r"(?<![\w.~-])" + re.escape(folder).replace(r"\\", r"[\\/]") + r"(?![\w.-])"
-        text = re.sub(whole, "~", text, flags=re.IGNORECASE if sys.platform == "win32" else 0)
-    others = r"""(?i)([\\/](?:home|users)[\\/])([^\\/\n'":;,]+(?=[\\/])|[^\\/\s'":;,]+)"""  # homes of other people
-    text = re.sub(others, r"\1<user>", text)
-    host = socket.gethostname()
-    names = {host: "<host>", host.split(".")[0]: "<host>", Path(home).name: "<user>"}
-    with contextlib.suppress(OSError, KeyError, ImportError):  # in some containers the user has a number but no name
-        names[getpass.getuser()] = "<user>"
-    for name in sorted(names, key=len, reverse=True):
-        if len(name) >= 3 or (len(name) == 2 and not name.isascii()):  # many Chinese names have two characters
-            text = re.sub(rf"(?i)(?<![^\W_])(?<!<){re.escape(name)}(?![^\W_])", names[name], text)
-    return text
 
 
 def _attempt(probe):
@@ -192,9 +175,10 @@ def _hints(found):
     if _installed("swift"):
         cure = "pip uninstall swift, then pip install --force-reinstall ms-swift"
         yield f"! The package swift {_installed('swift')} is OpenStack's file store, not ms-swift: {cure}."
+    yield from (f"! {mask(sentence)}" for sentence in kernel_findings())
     if "MiB" in found["GPU"] and "built for the CPU" in found["PyTorch"]:
         yield "! There is an NVIDIA GPU, but this PyTorch is built for the CPU: lesson 1 shows how to change that."
 
 
 if __name__ == "__main__":
-    doctor()
+    doctor(*sys.argv[1:2])

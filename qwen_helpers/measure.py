@@ -136,8 +136,36 @@ def main() -> None:
     commands.add_parser(
         "training", help="peak memory of LoRA on the CPU, against the prediction (4 GB, a minute or two)"
     )
+    command = commands.add_parser("class", help="a class that asks one server at the same time, real and simulated")
+    command.add_argument("--students", type=int, nargs="+", default=[40], help="one or more sizes of the class")
+    command.add_argument("--questions", type=int, default=2, help="of each student")
+    command.add_argument("--think", type=float, default=2, help="seconds between two questions, on average")
+    command.add_argument("--max_batch_size", type=int, default=8, help="answers that are written at the same time")
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--url", help="a running server, such as http://127.0.0.1:8000/v1 (default: start one)")
+    command.add_argument("--api_key", help="its key")
+    command.add_argument(
+        "--no_compare", dest="compare", action="store_false", help="another model: its answers are not compared"
+    )
+    command.add_argument("--requests", type=int, help="instead: so many short questions, and the server's memory")
     args = parser.parse_args()
-    if args.name == "engines":
+    if args.name == "class":
+        from qwen_helpers.measure_class import classes, many
+
+        if args.requests:
+            print(json.dumps(many(args.requests, args.students[-1], args.max_batch_size)))
+        else:
+            settings = (
+                args.questions,
+                args.think,
+                args.max_batch_size,
+                args.url,
+                args.api_key,
+                args.compare,
+                args.rounds,
+            )
+            print(json.dumps(classes(args.students, *settings)))
+    elif args.name == "engines":
         from qwen_helpers.measure_engines import engines
 
         print(json.dumps(engines(args.model, args.shape, args.tokens, args.rounds, args.passes), ensure_ascii=False))

@@ -124,7 +124,7 @@ class ChatBox(widgets.VBox):
         self._draw()
         asked, answer = bubble("user", self.question), bubble("assistant", "…")
         self.messages.children += (asked, answer)
-        text, start, first, drawn = "", time.perf_counter(), 0.0, 0.0
+        text, count, start, first, drawn = "", 0, time.perf_counter(), 0.0, 0.0
         greedy = self.temperature.value == 0
         settings = {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature.value}
         self.chat.system = self.system.value or None
@@ -132,19 +132,20 @@ class ChatBox(widgets.VBox):
         pieces = self.chat.stream(self.question, max_new_tokens=self.length.value, **settings)
         try:
             for piece in pieces:
-                text, now = text + piece, time.perf_counter()
+                text, count, now = text + piece, count + 1, time.perf_counter()
                 first = first or now - start
                 if now - drawn > 0.05:  # a browser need not draw more than 20 times a second
                     answer.value, drawn = live(text), now
-                    self.status.value = self._speed(text, first, now - start)
+                    self.status.value = speed(count, first, now - start)  # a piece is a token, or nearly
                 if self.stopping:
                     pieces.close()
                     self.status.value = STOPPED
                     break
             else:
-                whole = True
-                note = self._speed(text, first, time.perf_counter() - start) if text else "The model gave no text."
-                cut = self.chat.reply.finish_reason == "length"
+                whole, reply = True, self.chat.reply
+                count = reply.completion_tokens or count  # some servers do not count
+                note = speed(count, first, time.perf_counter() - start) if text else "The model gave no text."
+                cut = reply.finish_reason == "length"
                 self.status.value = note + ("; cut: raise Max tokens to see more" if cut else "")
         except Exception as error:  # shown where the reader looks; the history has only whole turns
             reason = str(error).split("\n")[0]
@@ -158,11 +159,6 @@ class ChatBox(widgets.VBox):
                 asked.value, answer.value = (f'<div style="opacity:.5">{w.value}</div>' for w in (asked, answer))
             self._busy(False)
 
-    def _speed(self, text: str, first: float, seconds: float) -> str:
-        count = len(self.chat.engine.tokenizer(text)["input_ids"])
-        rate = f"{(count - 1) / (seconds - first):.0f} tokens/s" if count > 1 and seconds > first else ""
-        return f"{count} tokens, first after {first:.2f} s, then {rate}"
-
     def _draw(self) -> None:
         """The history as it stands, its answers as Markdown."""
         self.messages.children = [bubble(message["role"], message["content"]) for message in self.chat.history]
@@ -175,6 +171,12 @@ class ChatBox(widgets.VBox):
         lines = [f"{message['role']}: {message['content']}" for message in self.chat.history]
         plain = "\n".join(lines) or f"Chat box ({self.name}): run this cell to talk in it."
         return {**super()._repr_mimebundle_(**kwargs), "text/plain": plain}
+
+
+def speed(count: int, first: float, seconds: float) -> str:
+    """What `count` tokens in `seconds` are, with the first one after `first` seconds."""
+    rate = f"{(count - 1) / (seconds - first):.0f} tokens/s" if count > 1 and seconds > first else ""
+    return f"{count} tokens, first after {first:.2f} s, then {rate}"
 
 
 def bubble(role: str, text: str) -> widgets.HTML:

@@ -6,7 +6,8 @@ import sys
 import threading
 
 import pytest
-from engine_checks import GREETING
+import torch
+from engine_checks import GREETING, hands_thinking_to_the_template
 
 from qwen_helpers import TINY_CHAT, Chat
 from qwen_helpers.chat import Reply
@@ -30,6 +31,17 @@ def test_ask_and_history(chat):
     assert chat.history == [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": GREETING}]
     chat.reset()
     assert chat.history == []
+
+
+def test_thinking_is_a_matter_of_the_template(tmp_path):
+    hands_thinking_to_the_template(TransformersEngine, tmp_path / "model")
+
+
+def test_the_reader_s_own_gradients_stay_on(chat):
+    """`generate` switches them off for itself; between two pieces it sleeps, and the reader's setting must stand."""
+    pieces = chat.stream("Hello!")
+    next(pieces)
+    assert torch.is_grad_enabled()
 
 
 def test_later_turns_see_earlier_ones(chat):

@@ -5,6 +5,8 @@ the end use this checkout's own environments, or a copy of the checkout with a p
 network.
 """
 
+import functools
+import http.server
 import importlib.util
 import io
 import json
@@ -14,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections import namedtuple
@@ -32,7 +35,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and file locks of th
 
 def load(folder):
     """course.py as a module of its own that believes to live in FOLDER."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tests").mkdir(parents=True, exist_ok=True)
     for name in ("course.py", "pyproject.toml", "constraints.txt", "constraints-paddle.txt"):
         shutil.copy(ROOT / name, folder)
     spec = importlib.util.spec_from_file_location("course_in_" + folder.name, folder / "course.py")
@@ -658,6 +661,12 @@ def handed(course, monkeypatch):
     return calls
 
 
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
 @pytest.fixture
 def taken_port():
     with socket.socket() as server:
@@ -785,6 +794,148 @@ def test_on_windows_ctrl_c_waits_for_the_program_and_keeps_its_exit_code(course,
     monkeypatch.setattr(course.os, "chdir", lambda folder: None)
     monkeypatch.setattr(course.subprocess, "Popen", lambda command, env: Child())
     assert course.hand_over(["program"], {}) == 3
+
+
+# ---- wheels instead of the internet ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheels(tmp_path, course, monkeypatch):
+    """A folder with a space in its name and the names of wheels for three Pythons on two systems."""
+    monkeypatch.setattr(course.platform, "machine", lambda: "x86_64")
+    folder = tmp_path / "the wheels"
+    folder.mkdir()
+    for name in ("2.13.0+cpu-cp311-cp311-manylinux_2_28", "2.13.0-cp312-cp312-win", "2.13.0+cpu-cp310-cp310-linux"):
+        (folder / f"torch-{name}_{'amd64' if 'win' in name else 'x86_64'}.whl").write_text("")
+    (folder / "six-1.17.0-py2.py3-none-any.whl").write_text("")
+    return folder
+
+
+@pytest.fixture
+def served(wheels, monkeypatch):
+    """The same as Python's file server shows it."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # a proxy that must not be asked
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "elsewhere")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(wheels.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/the%20wheels/"
+        server.shutdown()
+
+
+def test_pip_is_given_the_folder_of_wheels_and_nothing_else(course, wheels, monkeypatch):
+    monkeypatch.chdir(wheels.parent)
+    assert set_up(course, "--wheels", "the wheels") == EVERYTHING
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri()}
+    assert settings == course.OFFLINE and "%20" in wheels.as_uri()
+    assert set_up(course) == []  # the next day
+
+
+def test_pip_is_given_the_address_of_the_wheels(course, served):
+    assert set_up(course, "--wheels", served) == EVERYTHING
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": served, "PIP_TRUSTED_HOST": "127.0.0.1"}
+    assert settings == course.OFFLINE
+    assert course.child_env()["no_proxy"] == "elsewhere,127.0.0.1"
+    assert "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl" in course.WHEELS and len(course.WHEELS) == 4
+
+
+def test_the_settings_reach_pip_and_not_jupyterlab(tmp_path, wheels, monkeypatch, handed, course):
+    real = load(tmp_path / "real")
+    real.OFFLINE.update(PIP_NO_INDEX="1", PIP_FIND_LINKS="here")
+    show = "import os; print(os.environ.get('PIP_NO_INDEX'), os.environ.get('PIP_FIND_LINKS'))"
+    assert real.run_logged([sys.executable, "-c", show]) == (0, ["1 here"])
+    monkeypatch.setattr(course.subprocess, "call", lambda *a, **k: 0)  # the first answer
+    course.main(["--wheels", str(wheels)])
+    assert "PIP_NO_INDEX" not in handed[0][1]
+
+
+def test_the_python_is_one_that_the_wheels_are_for(course, wheels, monkeypatch):
+    pythons(course, monkeypatch, running=((3, 12), True), python3_11=((3, 11), True), python3_10=((3, 10), True))
+    course.use_wheels(str(wheels))
+    assert course.find_python() == (["python3.11"], (3, 11))
+    pythons(course, monkeypatch, running=((3, 12), True))
+    said = sentence(course.find_python)
+    assert said.startswith("The wheels are for Python 3.11 or 3.10. This is ") and "python3.11 course.py" in said
+
+
+@pytest.mark.parametrize(
+    "windows, linux, machine",
+    [(True, False, "ARM64"), (False, False, "arm64"), (False, False, "x86_64"), (False, True, "aarch64")],
+)
+def test_wheels_for_another_system_are_named(course, wheels, monkeypatch, windows, linux, machine):
+    monkeypatch.setattr(course, "WINDOWS", windows)
+    monkeypatch.setattr(course, "LINUX", linux)
+    monkeypatch.setattr(course.platform, "machine", lambda: machine)
+    said = sentence(set_up, course, "--wheels", str(wheels))
+    assert machine in said and "torch-2.13.0-cp312-cp312-win_amd64.whl" in said and "course.py teach OUT" in said
+    assert course.programs.started == []
+
+
+def test_on_windows_the_wheels_for_windows_are_taken(course, wheels, monkeypatch):
+    monkeypatch.setattr(course, "WINDOWS", True)
+    monkeypatch.setattr(course, "LINUX", False)
+    monkeypatch.setattr(course.platform, "machine", lambda: "AMD64")
+    course.use_wheels(str(wheels))
+    assert course.PYTHONS == ((3, 12),)
+
+
+def test_a_place_without_wheels(course, wheels):
+    assert "cannot be read" in sentence(set_up, course, "--wheels", str(wheels / "nowhere"))
+    assert "cannot be read" in sentence(set_up, course, "--wheels", str(wheels / "six-1.17.0-py2.py3-none-any.whl"))
+    assert "cannot be read" in sentence(set_up, course, "--wheels", f"http://127.0.0.1:{free_port()}/")
+    assert "there is: none at all" in sentence(set_up, course, "--wheels", str(wheels.parent / "course"))
+    assert course.programs.started == []
+
+
+def test_with_wheels_uv_does_not_leave_the_room(course, wheels, capsys):
+    course.programs.answers = {"torch==2.13.0+cpu": NO_SUCH_WHEEL}
+    assert "uv" not in set_up(course, "--wheels", str(wheels), "--no-paddle")
+    assert course.MAIN.read_stamp()["cpu_build"] is False
+
+
+def test_with_wheels_a_card_does_not_ask_for_a_build_that_is_not_there(course, wheels, monkeypatch):
+    monkeypatch.setattr(course, "has_nvidia", lambda: True)
+    assert "torch==2.13.0+cpu" in set_up(course, "--wheels", str(wheels), "--no-paddle")
+    assert course.MAIN.read_stamp()["cpu_build"] is True
+
+
+def test_a_wheel_that_is_missing_has_its_sentence(course, wheels):
+    course.programs.answers = {"[chat]": (1, NO_MATCH.splitlines())}
+    assert "The package is not among the wheels." in sentence(set_up, course, "--wheels", str(wheels))
+
+
+# ---- the teacher's pack ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-wheels"], ["--no-paddle"], ["--no-wheels", "--no-paddle"]])
+def test_how_the_pack_is_made(course, tmp_path, monkeypatch, handed, flags, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert course.main(["teach", "my pack", *flags]) == 7
+    command, env = handed[0]
+    assert command[0] == course.MAIN.python() and command[-2 - len(flags)] == "qwen_helpers.teach"
+    assert command[-1 - len(flags) :] == [str(tmp_path / "my pack"), *flags] and "PIP_NO_INDEX" not in env
+    numbers = [line.split("]")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    total = 4 if "--no-paddle" in flags else 5
+    assert numbers == [f"[{number}/{total}" for number in range(1, total + 1)]
+
+
+def test_a_pack_can_be_made_from_wheels(course, wheels, handed):
+    course.main(["teach", "pack", "--wheels", str(wheels)])
+    assert handed[0][1]["PIP_FIND_LINKS"] == wheels.as_uri()
+
+
+@pytest.mark.parametrize("arguments", [["teach"], ["test", "pack"], ["--no-wheels"], ["test", "--no-wheels"]])
+def test_what_goes_with_teach(course, capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        course.parse(arguments)
+    assert stop.value.code == 2 and "course.py teach OUT" in capsys.readouterr().err
+
+
+def test_a_students_copy_says_that_it_holds_no_tests(course):
+    (course.ROOT / "tests").rmdir()
+    assert "students' copy" in sentence(course.main, ["test"])
 
 
 # ---- real runs -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from qwen_helpers import masking
+
 doctor = importlib.import_module("qwen_helpers.doctor")  # qwen_helpers.doctor itself is a function
 
 
@@ -23,8 +25,8 @@ def person(alone, monkeypatch):
     """Call it with user, host and home to be that person on that computer."""
 
     def become(user="wanglei", host="lab-07", home=None):
-        monkeypatch.setattr(doctor.getpass, "getuser", lambda: user)
-        monkeypatch.setattr(doctor.socket, "gethostname", lambda: host)
+        monkeypatch.setattr(masking.getpass, "getuser", lambda: user)
+        monkeypatch.setattr(masking.socket, "gethostname", lambda: host)
         monkeypatch.setenv("HOME", home or f"/home/{user}")
         monkeypatch.setenv("USERPROFILE", home or f"/home/{user}")
         monkeypatch.setattr(doctor.os.path, "realpath", lambda path: path)
@@ -119,7 +121,7 @@ def test_user_without_a_name(person, monkeypatch):
     def fails():
         raise KeyError("getpwuid(): uid not found: 1234")
 
-    monkeypatch.setattr(doctor.getpass, "getuser", fails)
+    monkeypatch.setattr(masking.getpass, "getuser", fails)
     assert doctor.mask("/home/wanglei/x wanglei") == "~/x <user>"  # the home folder's name still tells
 
 

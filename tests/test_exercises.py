@@ -1,11 +1,13 @@
 """`check` says right only to right answers, and gives each wrong one a hint, never a traceback."""
 
+import asyncio
 from importlib.metadata import version
 from statistics import mean, median
 
 import pytest
 
 from qwen_helpers import check
+from qwen_helpers.engine_server import ServerError
 from qwen_helpers.exercises import (
     lesson_01,
     lesson_02,
@@ -15,7 +17,39 @@ from qwen_helpers.exercises import (
     lesson_06,
     lesson_07,
     lesson_08,
+    lesson_09,
+    lesson_10,
 )
+
+
+def polite(chat, question):
+    try:
+        return chat.ask(question)
+    except ServerError as error:
+        return str(error)
+
+
+def too_polite(chat, question):
+    try:
+        return chat.ask(question)
+    except ServerError as error:
+        return error
+
+
+async def together(ask, questions):
+    return await asyncio.gather(*map(ask, questions))
+
+
+async def one_by_one(ask, questions):
+    return [await ask(question) for question in questions]
+
+
+async def as_they_come(ask, questions):
+    return [await answer for answer in asyncio.as_completed([ask(question) for question in questions])]
+
+
+async def untried(ask, questions):
+    return ...
 
 
 def turn(question, history, answer):
@@ -108,6 +142,17 @@ def honest_rate(seconds, tokens):
     return tokens / median(seconds[1:])
 
 
+def first_cause(error):
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def reaches_the_model(tokenizer, messages):
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return len(tokenizer) >= 1000 and all(m.get("content") and m["content"] in text for m in messages)
+
+
 DEVICES = {
     "laptop without NVIDIA card, Windows": "cpu",
     "MacBook with an M3": "mps",
@@ -138,6 +183,14 @@ RIGHT = [
     (lesson_08.exercise_1, lambda ids, learn: [i if keep else -100 for i, keep in zip(ids, learn, strict=True)]),
     (lesson_08.exercise_2, {"loss": [3.3, 1.0], "eval_loss": [4.1, 2.9, 3.0]}),
     (lesson_08.exercise_3, 92160),
+    (lesson_09.exercise_1, polite),
+    (lesson_09.exercise_2, together),
+    (lesson_09.exercise_3, 1008),
+    (lesson_09.exercise_3, 0.7 * 2400 / (300 / 180)),
+    (lesson_10.exercise_1, lesson_10.ASKED),
+    (lesson_10.exercise_1, {text: entry.lower() for text, entry in lesson_10.ASKED.items()}),
+    (lesson_10.exercise_2, first_cause),
+    (lesson_10.exercise_3, reaches_the_model),
 ]
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
@@ -238,6 +291,43 @@ WRONG = [
     (lesson_08.exercise_3, 14336, "A alone"),
     (lesson_08.exercise_3, 46080, "rank 8"),
     (lesson_08.exercise_3, "92160", "add the two"),
+    (lesson_09.exercise_1, lambda chat, question: ..., "should return the answer"),
+    (lesson_09.exercise_1, lambda chat, question: chat.ask(question), "still stops with a ServerError"),
+    (lesson_09.exercise_1, too_polite, "str(error)"),
+    (lesson_09.exercise_1, lambda chat: chat, "TypeError"),
+    (lesson_09.exercise_2, untried, "three dots"),
+    (lesson_09.exercise_2, one_by_one, "asyncio.gather"),
+    (lesson_09.exercise_2, as_they_come, "in the order of the questions"),
+    (lesson_09.exercise_2, lambda ask, questions: questions, "stopped with"),
+    (lesson_09.exercise_3, 1440, "70 %"),
+    (lesson_09.exercise_3, 16.8, "180 seconds"),
+    (lesson_09.exercise_3, 5.6, "answers per second"),
+    (lesson_09.exercise_3, 8.0, "70 % is allowed"),
+    (lesson_09.exercise_3, 700, "how often"),
+    (lesson_09.exercise_3, "1008", "a number"),
+    (lesson_10.exercise_1, "D7", "keep the dict"),
+    (lesson_10.exercise_1, {**lesson_10.ASKED, next(iter(lesson_10.ASKED)): ...}, "fill in 'SafetensorError"),
+    (lesson_10.exercise_1, {**lesson_10.ASKED, next(iter(lesson_10.ASKED)): "D8"}, "D8 is not the entry"),
+    (lesson_10.exercise_1, {**lesson_10.ASKED, list(lesson_10.ASKED)[2]: "C11"}, "the silent ones"),
+    (lesson_10.exercise_2, lambda error: error, "the last error"),
+    (lesson_10.exercise_2, lambda error: error.__cause__ or error.__context__ or error, "one step is not enough"),
+    (lesson_10.exercise_2, lambda error: error.__cause__, "its own beginning"),
+    (lesson_10.exercise_2, lambda error: error if not error.__cause__ else str(error), "the exception itself"),
+    (lesson_10.exercise_2, lambda: None, "TypeError"),
+    (lesson_10.exercise_3, lambda tokenizer, messages: True, "22 tokens is empty"),
+    (lesson_10.exercise_3, lambda tokenizer, messages: False, "must pass"),
+    (lesson_10.exercise_3, lambda tokenizer, messages: len(tokenizer) > 1000, "the role 'User' is lost"),
+    (
+        lesson_10.exercise_3,
+        lambda t, m: len(t) > 1000 and m[0]["content"] in t.apply_chat_template(m, tokenize=False),
+        "every content",
+    ),
+    (
+        lesson_10.exercise_3,
+        lambda t, m: len(t) > 1000 and all(x["content"] in t.apply_chat_template(m, tokenize=False) for x in m),
+        "KeyError: 'content'",
+    ),
+    (lesson_10.exercise_3, len, "TypeError"),
 ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from lessons import LESSONS, NAMES, printed, python_of, read, run, tagged, tags
 
 from qwen_helpers import TINY_BASE, TINY_CHAT
+from qwen_helpers.teach import write_pack
 
 # What the recipes that read the keyboard are typed, and what must come back.
 TYPED = {"03_basic_chat": "My name is Lin.\nWhat is my name?\n你是谁？\n\nnever read\n"}
@@ -21,9 +22,14 @@ EXPECTED = {
     "06_paddlenlp": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n"],
     "08_finetune": [f"-> {text}\n" for text in ("The train leaves the station at seven.", "The plums are blue.")],
     "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
+    "09_serving_a_class": ["Nice to meet you, Lin!\nA token is a piece of text"],
+    "10_troubleshooting": ["ok  the tokenizer has 2048 tokens (D10, L8)", "ok  no NaN in torch.bfloat16 (G5)"],
     "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
 
+# Their exercises have the same solutions with any model, so one run shows both: the solutions, and another model.
+ANY_MODEL = set(NAMES)
+OTHERS = [path for path in LESSONS if path.stem not in ANY_MODEL]
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 
 
@@ -57,36 +63,54 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
         assert result.stderr == ""
 
 
+@pytest.fixture(scope="module")
+def students(tmp_path_factory):
+    """What the class gets from the teacher's pack: the folder of the course, its notebooks without solutions."""
+    pack = write_pack(tmp_path_factory.mktemp("class room") / "pack", wheels=False, say=lambda text: None)
+    return pack / "students" / "course"
+
+
 @each_lesson
-def test_solutions_pass_and_blanks_do_not(path):
-    """The stored outputs show it for the tiny model; here the cells run again, alone with what they need."""
+def test_solutions_pass_and_blanks_do_not(path, students, monkeypatch, qwen3_folder):
+    """The stored outputs show it for the tiny model. Then each student's notebook runs, with the solutions in it.
+
+    It runs where the pack has it, so that its paths must be right there, too. (The helpers are this checkout's, since
+    they look for .venv beside them.)
+    """
     python_of(path.stem)
-    notebook = read(path)
-    exercises, solutions = tagged(notebook, "exercise"), tagged(notebook, "solution")
+    if path.stem in ANY_MODEL:
+        monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
+    exercises, solutions = tagged(read(path), "exercise"), tagged(read(path), "solution")
     for blank, solution in zip(exercises, solutions, strict=True):
         assert ": not yet. Hint: " in printed(blank)
         assert printed(solution).strip().endswith(": right!")
-    for cell in exercises:  # the solution pasted over the blank, as a reader would
+    here = students / "notebooks" / path.name
+    notebook = read(here)
+    for cell in tagged(notebook, "exercise"):  # the solution pasted over the blank, as a reader would
         name = re.search(r'check\("(\d+\.\d+)"', cell.source)[1]
         pasted = next(s for s in solutions if f'check("{name}"' in s.source)
         imports = [line for line in cell.source.splitlines() if line.startswith("from qwen_helpers")]
         given = [line for line in cell.source.splitlines() if re.match(r'sentence = "', line)]
         cell.source = "\n".join([*imports, *given, pasted.source])
-    notebook.cells = [c for c in notebook.cells if "solution" not in tags(c)]
-    run(notebook, path)
+    check_errors(run(notebook, here))
+    assert len(tagged(notebook, "exercise")) == len(solutions)
     for cell in tagged(notebook, "exercise"):
         assert printed(cell).strip().endswith(": right!")
 
 
-@each_lesson
-def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
-    """From the first cell to the last; only the errors that the lesson provokes may occur, and they must."""
-    python_of(path.stem)
-    monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
-    notebook = run(copy.deepcopy(read(path)), path)
+def check_errors(notebook):
+    """Only the errors that the lesson provokes may occur (others stop the run), and they must."""
     for cell in notebook.cells:
         if "raises-exception" in tags(cell):
             assert any(output["output_type"] == "error" for output in cell.outputs), cell.source
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=[path.stem for path in OTHERS])
+def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
+    """From the first cell to the last."""
+    python_of(path.stem)
+    monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
+    check_errors(run(copy.deepcopy(read(path)), path))
 
 
 def test_lesson_6_runs_with_a_random_qwen2(monkeypatch, rotated_folder):

@@ -7,7 +7,12 @@ import time
 
 import psutil
 import pytest
-from engine_checks import GREETING, answers_every_dialogue_word_for_word, keeps_two_chats_apart
+from engine_checks import (
+    GREETING,
+    answers_every_dialogue_word_for_word,
+    hands_thinking_to_the_template,
+    keeps_two_chats_apart,
+)
 
 from qwen_helpers import TINY_CHAT, Chat
 from qwen_helpers.engine_swift import SwiftEngine
@@ -53,6 +58,10 @@ def test_the_prompt_is_the_same_token_for_token(engine, other, system):
 def test_all_dialogues_of_the_course_are_answered_word_for_word(engine):
     """One holds code, whose indentation ms-swift's own text would lose."""
     answers_every_dialogue_word_for_word(engine)
+
+
+def test_thinking_is_a_matter_of_the_template(tmp_path):
+    hands_thinking_to_the_template(SwiftEngine, tmp_path / "model")
 
 
 def test_pieces_arrive_while_the_model_writes(chat):

@@ -1,0 +1,113 @@
+"""Run a few lines in another Python: a fresh one (`fresh`), or a second kernel (`%%paddle`, after `start_paddle()`).
+
+An error over there is raised here, under its own name and with its own text, so that it looks as if it had happened in
+this notebook. Knows nothing of models.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+
+from jupyter_client import KernelManager
+from jupyter_client.kernelspec import NoSuchKernel
+
+# Packages in `hidden` are missing for the lines that follow, as in an environment where nobody installed them.
+HIDE = """
+import importlib.util, sys
+hidden, find_spec = {hidden!r}, importlib.util.find_spec
+class Hide:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hide())
+importlib.util.find_spec = lambda name, *rest: None if name.split(".")[0] in hidden else find_spec(name, *rest)
+"""
+RUN = """
+import json, os, sys, traceback
+sys.path.insert(0, os.getcwd())
+try:
+    exec(compile({code!r}, "<fresh>", "exec"), {{"__name__": "__main__"}})
+except BaseException as error:
+    sys.stdout.flush()
+    sys.stderr.write("\\n" + json.dumps([type(error).__name__, str(error), traceback.format_exc()]) + "\\n")
+    sys.exit(1)
+"""
+
+
+def arrived(name: str, text: str, traceback: str) -> Exception:
+    """An exception whose class is called `name`, for one in another process; `traceback` is the one over there."""
+    return type(name, (Exception,), {"__module__": "builtins", "traceback": traceback})(text)
+
+
+def fresh(code: str, hide=(), folder=None, python=sys.executable, **variables) -> None:
+    """Run `code` in a fresh Python in `folder` and print what it prints. Takes as long as its imports do.
+
+    `hide` names packages that are missing there, `variables` are added to the environment. Raises the error with which
+    the code stopped, and RuntimeError with what it wrote last if it ended without one (a crash, a kill).
+    """
+    lines = (HIDE.format(hidden=set(hide)) if hide else "") + RUN.format(code=code)
+    done = subprocess.run(
+        [python, "-X", "utf8", "-c", lines], capture_output=True, cwd=folder, env={**os.environ, **variables},
+        encoding="utf-8", errors="replace", timeout=120,
+    )  # fmt: skip
+    print(done.stdout, end="")
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [""]
+        told = [line for line in said if line.startswith('["')]  # a destructor may write after it
+        if not told:
+            raise RuntimeError(f"Python stopped with the code {done.returncode}: {said[-1]}")
+        raise arrived(*json.loads(told[-1]))
+
+
+class SecondKernel:
+    """A kernel beside the notebook's own, by its name in `jupyter kernelspec list`. Raises NoSuchKernel."""
+
+    def __init__(self, name: str):
+        self.manager = KernelManager(kernel_name=name)
+        self.manager.start_kernel(stderr=subprocess.DEVNULL)
+        atexit.register(self.close)
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code: str) -> None:
+        """Run `code` there and print what it prints. Raises the error with which it stopped."""
+        reply = self.client.execute_interactive(code, allow_stdin=False, output_hook=show, timeout=120)["content"]
+        if reply["status"] == "error":
+            raise arrived(reply["ename"], reply["evalue"].rstrip(), "\n".join(reply["traceback"]))
+
+    def close(self) -> None:
+        """End the kernel. A second call does nothing."""
+        if self.manager.has_kernel:
+            self.client.stop_channels()
+            self.manager.shutdown_kernel(now=True)
+
+
+def show(message: dict) -> None:
+    if message["msg_type"] == "stream":
+        print(message["content"]["text"], end="", file=getattr(sys, message["content"]["name"]))
+    elif message["msg_type"] == "execute_result":
+        print(message["content"]["data"]["text/plain"])
+
+
+def start_paddle() -> SecondKernel | None:
+    """Start lesson 6's kernel; from then on a cell that begins with %%paddle runs there. None if it is not installed.
+
+    Without it such a cell raises a RuntimeError that says what to do.
+    """
+    from IPython import get_ipython
+
+    try:
+        kernel = SecondKernel("qwen-paddle")
+    except NoSuchKernel:
+        kernel = None
+
+    def paddle(line: str, cell: str) -> None:
+        if kernel is None:
+            raise RuntimeError("PaddleNLP has its own environment: type `python course.py` without --no-paddle.")
+        kernel.run(cell)
+
+    get_ipython().register_magic_function(paddle, "cell")
+    return kernel

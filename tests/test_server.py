@@ -1,0 +1,309 @@
+"""A server for a class: the same answers as on one's own machine, limits that protect every turn, clear sentences."""
+
+import http.server
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import openai
+import psutil
+import pytest
+from engine_checks import GREETING, answers_every_dialogue_word_for_word, keeps_two_chats_apart
+
+from qwen_helpers import TINY_CHAT, Chat
+from qwen_helpers.engine_server import ServerEngine, ServerError
+from qwen_helpers.server import Server, served_models
+
+STORY = "讲一个长故事。"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server(TINY_CHAT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def engine(server):
+    return ServerEngine(server.url, server.api_key)
+
+
+@pytest.fixture
+def client(server):
+    return openai.OpenAI(base_url=server.url, api_key=server.api_key, max_retries=0)
+
+
+def ask(client, server, **settings):
+    hello = {"model": server.model, "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0}
+    return client.chat.completions.create(**{**hello, **settings})
+
+
+def test_all_dialogues_of_the_course_are_answered_word_for_word(engine):
+    """One holds code, whose indentation ms-swift's own stream would lose."""
+    answers_every_dialogue_word_for_word(engine)
+
+
+def test_two_chats_at_once_are_kept_apart(engine):
+    keeps_two_chats_apart(engine)
+
+
+def test_chat_takes_an_address(server):
+    chat = Chat(server.url, api_key=server.api_key, do_sample=False)
+    assert chat.ask("Hello!") == GREETING and len(chat.history) == 2
+    assert (chat.reply.finish_reason, chat.reply.prompt_tokens, chat.reply.completion_tokens) == ("stop", 33, 27)
+    chat.ask("Hello!", max_new_tokens=5)
+    assert (chat.reply.finish_reason, chat.reply.completion_tokens) == ("length", 5)
+
+
+def test_the_chat_box_takes_it_too(engine):
+    from qwen_helpers.widgets import ChatBox
+
+    box = ChatBox(Chat(engine=engine, do_sample=False))
+    box.ask("Hello!")
+    box.thread.join(30)
+    assert box.chat.history[-1]["content"] == GREETING
+    assert "tiny-chat" in box.children[0].value and "27 tokens" in box.status.value
+
+
+def test_an_answer_that_nobody_reads_on_leaves_no_turn(engine):
+    chat = Chat(engine=engine, do_sample=False)
+    pieces = chat.stream(STORY)
+    next(pieces)
+    pieces.close()
+    assert chat.history == [] and chat.ask("Hello!") == GREETING
+
+
+REFUSED = {
+    "10 000 tokens": ({"max_tokens": 10_000}, "takes max_tokens from 1 to 512"),
+    "a huge prompt": (
+        {"messages": [{"role": "user", "content": "word " * 3000}]},
+        "3034 tokens long; this server takes",
+    ),
+    "far too long": ({"messages": [{"role": "user", "content": "word " * 20_000}]}, "far too long"),
+    "a megabyte": ({"messages": [{"role": "user", "content": "word " * 250_000}]}, "larger than 1000 kB"),
+    "forty answers": ({"n": 40}, "takes n=1"),
+    "what generate refuses": ({"extra_body": {"repetition_penalty": 0.0}}, "repetition_penalty from 0.5 to 2"),
+    "a picture": (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"}]}]},
+        "takes text only",
+    ),
+    "nothing": ({"messages": []}, "takes text only"),
+    "no such model": ({"model": "another"}, "not in the model_list"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_greedy_wish_is_refused_in_one_sentence(client, server, name, stream):
+    """Without limits ms-swift answers a streamed request that is too long with nothing at all, as if all were well."""
+    wish, reason = REFUSED[name]
+    with pytest.raises(openai.APIStatusError, match=reason) as caught:
+        ask(client, server, stream=stream, **wish)
+    assert 400 <= caught.value.status_code < 500
+
+
+def test_a_refused_wish_takes_nobodys_turn(client, engine, server):
+    chat = Chat(engine=engine, do_sample=False)
+    pieces = chat.stream(STORY)
+    start = [next(pieces)]
+    for wish, _ in REFUSED.values():
+        with pytest.raises(openai.APIStatusError):
+            ask(client, server, stream=True, **wish)
+    story = "".join(start + list(pieces))
+    assert story == Chat(TINY_CHAT, do_sample=False).ask(STORY)
+
+
+def test_a_wish_without_a_length_gets_the_limit_and_not_the_whole_context(client, server):
+    answer = ask(client, server, temperature=2, seed=1)
+    assert answer.usage.completion_tokens <= 512
+
+
+def test_other_ways_in_are_closed(server):
+    import httpx
+
+    head = {"Authorization": f"Bearer {server.api_key}"}
+    root = server.url.removesuffix("/v1")
+    assert httpx.post(f"{root}/infer/", json={}, headers=head).status_code == 404
+    assert httpx.post(f"{root}/infer/", json={}).status_code == 400  # no key
+
+
+def test_the_key_is_in_no_log_and_no_list_of_processes(server):
+    assert server.api_key not in server.log.read_text(encoding="utf-8") + repr(server)
+    assert server.api_key not in " ".join(psutil.Process(server.process.pid).cmdline())
+    assert "Hello!" not in server.log.read_text(encoding="utf-8"), "what students write is nobody's business"
+
+
+def test_it_listens_to_this_computer_only(server):
+    sockets = psutil.Process(server.process.pid).net_connections("inet")
+    assert {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+
+
+def test_a_wrong_key_is_one_sentence(server):
+    chat = Chat(server.url, api_key="sk-wrong")
+    with pytest.raises(ServerError, match=r"does not accept the key: pass its own, api_key="):
+        chat.ask("Hello!")
+    assert chat.history == []
+
+
+def test_a_server_that_is_not_there_is_one_sentence():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ServerError, match="does not answer: start it, or check the address and the port"):
+        Chat(f"http://127.0.0.1:{port}/v1")
+
+
+def test_a_port_in_use_is_one_sentence(server):
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {server.port} .*end the program that uses"):
+        Server(TINY_CHAT, port=server.port)
+
+
+def test_a_proxy_in_the_environment_does_not_catch_this_computer(server, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert Chat(server.url, api_key=server.api_key, do_sample=False).ask("Hello!") == GREETING
+    assert served_models(server.url) == [server.model]
+
+
+class Stub:
+    """A server that answers as a test wants, and remembers what it was asked."""
+
+    def __init__(self, answer):
+        self.asked = asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.reply(200, {"data": [{"id": "m", "object": "model"}], "object": "list"})
+
+            def do_POST(self):
+                asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                answer(self)
+
+            def reply(self, status, body):
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def stream(self, *chunks):
+                self.send_response(200)
+                self.send_header("content-type", "text/event-stream")
+                self.end_headers()
+                for chunk in chunks:
+                    self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+                self.wfile.flush()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def chunk(text, reason=None):
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}], "usage": None}
+
+
+def test_settings_get_the_names_of_the_api():
+    stub = Stub(lambda handler: handler.stream(chunk("Hi"), chunk("", "stop")))
+    chat = Chat(stub.url, enable_thinking=False, top_k=5, temperature=0.3, do_sample=True, max_new_tokens=7)
+    assert chat.ask("Hello!") == "Hi"
+    sent = stub.asked[0]
+    assert (sent["max_tokens"], sent["temperature"], sent["top_k"]) == (7, 0.3, 5)
+    assert sent["chat_template_kwargs"] == {"enable_thinking": False}
+    assert sent["messages"] == [{"role": "user", "content": "Hello!"}] and "do_sample" not in sent
+    chat.ask("Again?", do_sample=False)
+    assert stub.asked[1]["temperature"] == 0 and len(stub.asked[1]["messages"]) == 3
+    with pytest.raises(ValueError, match="no setting min_new_tokens"):
+        chat.ask("Hello!", min_new_tokens=5)
+
+
+BROKEN = {
+    "cut": (lambda h: h.stream(chunk("Half an ans")), "broke off in the middle of the answer"),
+    "proxy": (lambda h: h.reply(502, {}), "a proxy answers .502.: add the server's address to .* NO_PROXY"),
+    "stuck": (lambda h: time.sleep(1.5), "silent for too long"),
+    "said": (lambda h: h.reply(422, {"message": "no such thing"}), "refuses: no such thing"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_goes_wrong_on_the_way_is_one_sentence(name):
+    answer, sentence = BROKEN[name]
+    stub = Stub(answer)
+    chat = Chat(engine=ServerEngine(stub.url, timeout=1))
+    chat.history = before = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with pytest.raises(ServerError, match=sentence):
+        chat.ask("Hello!")
+    assert chat.history == before and len(stub.asked) == 1, "asked once, and nothing half-done in the history"
+
+
+def test_a_model_that_is_not_offered():
+    with pytest.raises(ServerError, match=r"offers \['m'\], and not 'x'"):
+        ServerEngine(Stub(None).url, model="x")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # ms-swift's thread has failed
+def test_an_error_in_generate_ends_the_answer_and_not_the_server(monkeypatch):
+    """Left alone, ms-swift's server waits for ever for a token of a `generate` that has failed, and so do all."""
+    from fastapi.testclient import TestClient
+
+    from qwen_helpers import classroom
+    from qwen_helpers.classroom import Classroom
+
+    for where, name in (
+        (classroom.InferStreamer, "_align_blank_suffix"),
+        (classroom.TokensIteratorStreamer, "__next__"),
+    ):
+        monkeypatch.setattr(where, name, getattr(where, name))  # so that other tests find ms-swift as it was
+    room = Classroom(["--model", str(TINY_CHAT), "--infer_backend", "transformers", "--served_model_name", "tiny"])
+    room.jsonl_writer = None  # which SwiftDeploy.run sets before it starts uvicorn
+    monkeypatch.setattr(room, "refusal", lambda request: None)
+    client = TestClient(room.app)
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0}
+    with pytest.raises(ValueError, match="penalty"):  # over the network the line is cut, here the error itself arrives
+        client.post("/v1/chat/completions", json={**body, "stream": True, "repetition_penalty": 0.0})
+    answer = client.post("/v1/chat/completions", json=body).json()
+    assert answer["choices"][0]["message"]["content"] == GREETING
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):
+    (tmp_path / "swift.py").write_text("raise ImportError('no ms-swift today')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="ended while it started.*no ms-swift today"):
+        Server(TINY_CHAT)
+
+
+def test_it_ends_with_the_program_that_started_it():
+    """Even if that was killed and could not clean up."""
+    start = "from qwen_helpers.server import Server; print(Server('tiny').process.pid, flush=True)"
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    done = subprocess.run([sys.executable, "-c", f"{start}; {kill}"], capture_output=True, text=True)
+    assert done.returncode != 0 and done.stdout, done.stderr
+    end = time.monotonic() + 10
+    while psutil.pid_exists(int(done.stdout)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not psutil.pid_exists(int(done.stdout))
+
+
+def test_killed_in_mid_answer_and_back_again(server):
+    """The last test: it ends the server of all others."""
+    chat = Chat(server.url, api_key=server.api_key, do_sample=False)
+    chat.ask("Hello!")
+    pieces = chat.stream(STORY)
+    next(pieces)
+    server.process.kill()
+    with pytest.raises(ServerError, match="broke off in the middle of the answer: ask again"):
+        list(pieces)
+    assert len(chat.history) == 2 and chat.history[1]["content"] == GREETING
+    with pytest.raises(ServerError, match="does not answer"):
+        chat.ask(STORY)
+    server.process.wait()
+    with Server(TINY_CHAT, port=server.port, api_key=server.api_key):
+        assert len(chat.ask(STORY)) > 100 and len(chat.history) == 4
