@@ -28,7 +28,7 @@ EXPECTED = {
 }
 
 # Their exercises have the same solutions with any model, so one run shows both: the solutions, and another model.
-ANY_MODEL = set(NAMES)
+ANY_MODEL = set(NAMES) - {"08_finetune"}  # how long to train depends on the model
 OTHERS = [path for path in LESSONS if path.stem not in ANY_MODEL]
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 
@@ -75,7 +75,8 @@ def test_solutions_pass_and_blanks_do_not(path, students, monkeypatch, qwen3_fol
     """The stored outputs show it for the tiny model. Then each student's notebook runs, with the solutions in it.
 
     It runs where the pack has it, so that its paths must be right there, too. (The helpers are this checkout's, since
-    they look for .venv beside them.)
+    they look for .venv beside them.) For most lessons the model is a random Qwen3, which must do from the first cell to
+    the last. Only the errors that the lesson provokes may occur, and they must.
     """
     python_of(path.stem)
     if path.stem in ANY_MODEL:
