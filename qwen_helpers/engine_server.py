@@ -4,7 +4,6 @@ It works with `server.py`, vLLM, Ollama, `transformers serve` and others. The mo
 on the other side, so the server counts the tokens, and says no to a conversation that has become too long.
 """
 
-import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -45,15 +44,14 @@ class ServerEngine:
         import openai
 
         host = urlsplit(url).hostname
-        own = host in ("127.0.0.1", "localhost", "::1")
         wait = httpx.Timeout(timeout, connect=5)
         fresh = httpx.Limits(max_keepalive_connections=0)  # a connection from before may have been closed meanwhile
         self.url, self.host = url, host
         self.client = openai.OpenAI(
             base_url=url,
-            api_key=api_key or os.environ.get("QWEN_SERVER_KEY") or "none",  # the client wants one, some servers do not
-            max_retries=0,  # a question that failed is told to the reader, not asked again behind his back
-            http_client=httpx.Client(timeout=wait, limits=fresh, trust_env=not own),
+            api_key=api_key or "none",  # the client wants one, some servers do not
+            max_retries=0,  # a question that failed is told to the reader, not asked again in silence
+            http_client=httpx.Client(timeout=wait, limits=fresh, trust_env=not on_this_computer(url)),
         )
         with told(self.url):
             served = [found.id for found in self.client.models.list()]
@@ -102,6 +100,11 @@ class ServerEngine:
         if reason is None:  # some servers end the stream without a word when something fails
             raise ServerError(f"The server at {self.url} {BROKE_OFF}")
         return Finish(reason, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
+
+
+def on_this_computer(url: str) -> bool:
+    """Whether a proxy that the environment names must be kept out of the way."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ It knows the OpenAI API and nothing of a certain server or model; `students.py` 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
+from qwen_helpers.engine_server import on_this_computer
 from qwen_helpers.students import Answered
 
 MAX_TOKENS = 256  # the longest of the tiny model's answers has 182
@@ -50,8 +50,7 @@ def apart(coroutine):
 def client(url: str, api_key: str, timeout: float):
     import openai
 
-    own = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")  # never through a proxy
-    http = openai.DefaultAsyncHttpxClient(trust_env=not own, timeout=timeout)
+    http = openai.DefaultAsyncHttpxClient(trust_env=not on_this_computer(url), timeout=timeout)
     return openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=timeout, http_client=http)
 
 
