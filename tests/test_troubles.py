@@ -20,7 +20,7 @@ from qwen_helpers.raised import read_error, read_text
 from qwen_helpers.troubles import find
 
 RECORDED = (
-    ROOT / "tests" / "recorded_troubles.json"
+    ROOT / "qwen_helpers" / "known_troubles" / "recorded.json"
 )  # {id: {"text", "traceback", "versions", "older"}}, raised for real
 POINTER = "SafetensorError: Error while deserializing header: header too large"  # trouble D7
 
