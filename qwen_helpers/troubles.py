@@ -138,12 +138,25 @@ def explain(what: BaseException | str | None = None) -> Explanation:
 explain.on, explain.off = explain_hook.on, explain_hook.off
 
 
+USAGE = """Give it the error:
+  python -m qwen_helpers.troubles "TypeError: ..."
+or save the text in a file:
+  python -m qwen_helpers.troubles < error.log
+  Get-Content error.log | python -m qwen_helpers.troubles   (PowerShell)"""
+
+
+def for_terminal(text: str) -> str:
+    """`text` without the signs that only notebooks know: %pip, an exclamation mark, {sys.executable}."""
+    text = text.replace("%pip", "python -m pip").replace('"{sys.executable}"', "python")
+    return re.sub(r"(?m)^    !", "    ", text)
+
+
 def main() -> None:
     """Explain the words of the command line, or what is piped in. Exit code 1 if the catalogue does not know it."""
     if not sys.argv[1:] and sys.stdin.isatty():
-        sys.exit('Give it the error: python -m qwen_helpers.troubles "TypeError: ..."   or   ... < error.log')
+        sys.exit(USAGE)
     explanation = explain(" ".join(sys.argv[1:]) or sys.stdin.read())
-    print(str(explanation).replace("%pip", "python -m pip"))  # the percent sign is for notebooks
+    print(for_terminal(str(explanation)))
     sys.exit(not explanation.troubles)
 
 

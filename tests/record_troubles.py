@@ -1,4 +1,4 @@
-"""Write recorded_troubles.json: `python tests/record_troubles.py [--lesson] [--environments FOLDER]`.
+"""Write the records of the troubles: `python tests/record_troubles.py [--lesson] [--environments FOLDER]`.
 
 Three sources: the snippets of troubles_elsewhere.py; lesson 10's cells, run here with whole tracebacks; and packages of
 other versions, which are downloaded into FOLDER (0.6 GB). What is not asked for keeps its record. The texts are for
@@ -20,7 +20,7 @@ from troubles_lesson import COLOURS, LESSON_10, entries
 
 from qwen_helpers.elsewhere import fresh
 
-FILE = Path(__file__).with_name("recorded_troubles.json")
+FILE = ROOT / "qwen_helpers" / "known_troubles" / "recorded.json"  # the lesson reads it, and a class has no tests
 
 
 def versions(*names) -> str:

@@ -17,7 +17,7 @@ PATHS = [
     (re.compile(r"/\S*?/(\.venv[\w-]*)/\S*?site-packages/"), r"\1/site-packages/"),
     (re.compile(r"/\S*?/site-packages/"), ".venv/site-packages/"),
     (re.compile(r"/\S*?/lib/(python3\.\d+)/"), r"\1/"),
-    (re.compile(r"[^\s'\"]*qwen-practice-\w+"), "practice"),  # as in nbval_sanitize.cfg
+    (re.compile(r"[^\s'\"(`]*qwen-practice-\w+"), "practice"),  # as in nbval_sanitize.cfg
     (re.compile(re.escape(str(ROOT)) + "/?"), ""),
     (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "this cell"),
     (re.compile(re.escape(str(Path.home()))), "~"),

@@ -20,7 +20,7 @@ from qwen_helpers.raised import read_error, read_text
 from qwen_helpers.troubles import find
 
 RECORDED = (
-    ROOT / "tests" / "recorded_troubles.json"
+    ROOT / "qwen_helpers" / "known_troubles" / "recorded.json"
 )  # {id: {"text", "traceback", "versions", "older"}}, raised for real
 POINTER = "SafetensorError: Error while deserializing header: header too large"  # trouble D7
 
@@ -57,6 +57,28 @@ def test_python_code_of_a_cure_is_python(trouble):
     shell = r"^(python |\.venv|git |wsl |winget |New-Item|\"|swift )"
     lines = [line for line in trouble.code.splitlines() if not re.match(rf"[%!]|{shell}", line)]
     compile("\n".join(lines), trouble.id, "exec", flags=0x2000)  # with await at the top, as notebooks allow it
+
+
+class Counted:
+    """Ten tokens per message."""
+
+    def apply_chat_template(self, messages, **_):
+        return {"input_ids": [0] * 10 * len(messages)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("su", "su"), ("u", "u"), ("uau", "u"), ("suau", "su"), ("suauau", "su")],
+    ids=lambda roles: roles,
+)
+def test_a_history_that_is_shortened_keeps_the_system_prompt_and_the_last_question(before, after):
+    roles = {"s": "system", "u": "user", "a": "assistant"}
+    codes = {trouble.id: trouble.code for trouble in TROUBLES}
+    for code in (codes["C10"].replace("4096", "5"), *[codes["S6"]] * (before != "suauau")):
+        messages = [{"role": roles[role], "content": str(number)} for number, role in enumerate(before)]
+        last = messages[-1]
+        exec(code, {"messages": messages, "tokenizer": Counted()})
+        assert "".join(message["role"][0] for message in messages) == after and messages[-1] is last
 
 
 @each_trouble
@@ -376,6 +398,8 @@ def test_command_line():
     known = run("KeyError: 'qwen2'")
     assert known.returncode == 0 and known.stdout.startswith("I4 ") and known.stderr == ""
     assert "python -m pip install -U transformers" in known.stdout
+    cuda = run("AssertionError: Torch not compiled with CUDA enabled").stdout
+    assert "\n    python -m uv pip install --python python --reinstall torch" in cuda and "sys.executable" not in cuda
     log = run(
         input=f"INFO loading\nWARNING nothing\nTraceback (most recent call last):\n  File 'x.py'\n{POINTER}\nINFO bye\n"
     )

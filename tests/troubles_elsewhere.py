@@ -1,7 +1,7 @@
 """Troubles that lesson 10 does not raise in its own cells, each with the lines that raise it and those that cure it.
 
 `HERE` runs in CI with today's versions (test_troubles_raised.py). `environments()` need packages of other versions,
-which record_troubles.py installs into folders of their own. Both are recorded in recorded_troubles.json.
+which record_troubles.py installs into folders of their own. Both are recorded in known_troubles/recorded.json.
 """
 
 import sys

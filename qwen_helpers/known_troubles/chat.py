@@ -80,6 +80,7 @@ TROUBLES = (
     Trouble(
         "C8", "attention mask and pad token are not set",
         ("The attention mask and the pad token id were not set", "The attention mask is not set and cannot be inferred",
+         "The attention mask is not set with a batched input, and cannot be inferred",
          "Setting `pad_token_id` to `eos_token_id`:"),
         "generate got input_ids alone. With one prompt that is harmless; with several of different length answers "
         "get worse.",
@@ -102,8 +103,10 @@ TROUBLES = (
         ("This is a friendly reminder - the current text generation call has exceeded the model's predefined maximum",),
         "The history grows with every turn and passes the length that the model was made for. Nothing stops you.",
         "Count the tokens, and drop the oldest turns.",
-        'while len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]) > 4096:\n'
-        "    del messages[1:3]  # [0] is the system prompt",
+        'first = 1 if messages[0]["role"] == "system" else 0  # keep the system prompt\n'
+        "while len(messages) > first + 1 and "
+        'len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]) > 4096:\n'
+        "    del messages[first : first + 2]  # the oldest question and its answer",
         3, older=("Token indices sequence length is longer than the specified maximum sequence length",),
     ),
     Trouble(

@@ -2,7 +2,8 @@
 
 from qwen_helpers.known_troubles.trouble import Trouble
 
-AGAIN = """from modelscope import snapshot_download
+AGAIN = """# write the name of your own model in place of Qwen2.5-0.5B-Instruct
+from modelscope import snapshot_download
 snapshot_download("Qwen/Qwen2.5-0.5B-Instruct", local_dir="models/Qwen2.5-0.5B-Instruct")"""
 
 TROUBLES = (
@@ -78,7 +79,7 @@ TROUBLES = (
         "git clone without git-lfs leaves a text of about 130 bytes for each large file; a proxy leaves an error page.",
         "Look at the size and the first bytes, then fetch the real files.",
         'from pathlib import Path\nprint(Path("models/MODEL/model.safetensors").read_bytes()[:60])\n'
-        "!git -C models/MODEL lfs pull  # or download the folder with snapshot_download",
+        "# download the folder with snapshot_download; or install git-lfs, then: git -C models/MODEL lfs pull",
         2, older=("Error while deserializing header: HeaderTooLarge", "HeaderTooLarge", "invalid load key, 'v'."),
         inside={"transformers": ("JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
                                  "Exception: expected value at line 1 column 1"),
@@ -105,7 +106,7 @@ TROUBLES = (
          "No such file or directory: *-of-*.safetensors"),
         "The folder holds config.json but not all weights: a download that was stopped, or a copy without them.",
         "Run the same download again; it fetches what is missing.",
-        AGAIN + '\ndoctor("models/Qwen2.5-0.5B-Instruct")',
+        AGAIN + '\nfrom qwen_helpers import doctor; doctor("models/Qwen2.5-0.5B-Instruct")',
         2,
     ),
     Trouble(
@@ -122,7 +123,8 @@ TROUBLES = (
         ("[Errno 28] No space left on device", "[WinError 112]", "OSError: [Errno 28]", "No space left on device"),
         "Models go to the system drive unless told otherwise, and three libraries keep a copy each.",
         "See what is there, delete what you no longer need, and download to another drive.",
-        'import shutil; print(shutil.disk_usage(".").free / 1e9, "GB free")\n!python -m qwen_helpers.caches\n'
+        'import shutil; print(shutil.disk_usage(".").free / 1e9, "GB free")\n'
+        'import sys\n!"{sys.executable}" -m qwen_helpers.caches\n'
         'snapshot_download("Qwen/Qwen2.5-0.5B-Instruct", local_dir="D:/models/Qwen2.5-0.5B-Instruct")',
         2, threads=("modelscope/ms-swift#3551", "modelscope/modelscope#879", "zai-org/ChatGLM2-6B#284"),
         today="not raised here",
@@ -145,8 +147,9 @@ TROUBLES = (
          "Tunnel connection failed"),
         "A company's or VPN's proxy stands between you and the hub, or HTTPS_PROXY names one that no longer runs.",
         "Unset or correct the proxy; give the company's certificate. Do not switch verification off.",
-        'import os\nfor name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):\n'
-        '    os.environ.pop(name, None)\nos.environ["SSL_CERT_FILE"] = "company.pem"  # if there is one',
+        'import os\nfor name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):\n'
+        "    os.environ.pop(name, None)\n"
+        'os.environ["SSL_CERT_FILE"] = os.environ["REQUESTS_CA_BUNDLE"] = "company.pem"  # if there is one',
         2, threads=("huggingface/transformers#17611", "huggingface/huggingface_hub#1020"), today="not raised here",
     ),
 )  # fmt: skip

@@ -24,6 +24,7 @@ TROUBLES = (
         "`pip install swift` installs OpenStack's file store. It has the same import name as ms-swift.",
         "Remove it, then install ms-swift again, because both write into the folder swift.",
         "%pip uninstall -y swift\n%pip install --force-reinstall --no-deps ms-swift\n"
+        "# this adds what ms-swift needs, if that is missing:\n%pip install ms-swift\n# restart the kernel, then:\n"
         "import swift; print(swift.__version__)  # 4.x is ms-swift, 2.3x is OpenStack",
         1, threads=("modelscope/ms-swift#5981",),
     ),
@@ -75,7 +76,8 @@ TROUBLES = (
         "huggingface_hub before 1.0 imports its parts late and hides the real error: a broken charset_normalizer, an "
         "old tqdm, or a file of your own called inspect.py.",
         "Ask for the real error, then reinstall what it names. Installing chardet, the usual advice, is not needed.",
-        '!python -c "import huggingface_hub.hf_api"\n%pip install --force-reinstall charset-normalizer requests tqdm',
+        "import huggingface_hub.hf_api  # in a kernel that was restarted\n"
+        "%pip install --force-reinstall charset-normalizer requests tqdm",
         1, threads=("huggingface/transformers#15062", "huggingface/transformers#31728",
                     "huggingface/huggingface_hub#2387"),
         until="huggingface_hub 1.0", today="old only",

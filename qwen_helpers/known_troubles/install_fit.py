@@ -109,7 +109,7 @@ TROUBLES = (
          "pip's dependency resolver does not currently take into account all the packages that are installed"),
         "Two packages want different versions of a third. pip names all three above the error.",
         "Loosen the pin that is yours, or give one of the two an environment of its own.",
-        "%pip install --dry-run PACKAGE-A PACKAGE-B\n!python -m venv .venv-b",
+        '%pip install --dry-run PACKAGE-A PACKAGE-B\nimport sys\n!"{sys.executable}" -m venv .venv-b',
         1, today="not raised here",
     ),
 )  # fmt: skip

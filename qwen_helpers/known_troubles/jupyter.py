@@ -12,7 +12,8 @@ TROUBLES = (
     Trouble(
         "J1", "the package is installed but this kernel is another",
         ("NoSuchKernel: No such kernel named", *(f"No module named '{name}'\n" for name in PACKAGES)),
-        "The notebook runs in another Python than the one you installed into.",
+        "The notebook names a kernel that this computer does not have, or it runs in another Python than the one you "
+        "installed into.",
         "See which one runs. Choose the course's kernel (Kernel > Change Kernel), or install into this one.",
         WHERE + "\n%pip install PACKAGE\n# a kernel of your own environment, typed in a terminal of it:\n"
         "# python -m ipykernel install --user --name qwen",

@@ -2,6 +2,13 @@
 
 from qwen_helpers.known_troubles.trouble import Trouble
 
+# after this, a restart: Windows cannot replace the files of a torch that is loaded
+TORCH = """
+# restart the kernel, do not import torch, then:
+import sys
+%pip install uv
+!"{sys.executable}" -m uv pip install --python "{sys.executable}" --reinstall torch --torch-backend BUILD
+# restart the kernel again"""
 SMALLER = 'AutoModelForCausalLM.from_pretrained("models/Qwen2.5-0.5B-Instruct", dtype="auto")'
 
 TROUBLES = (
@@ -11,8 +18,7 @@ TROUBLES = (
         "This PyTorch is the build for the CPU (what plain `pip install torch` gives on Windows), or the kernel is "
         "another one.",
         "Look at the build, and take the one for your card (uv knows them all); without a card leave .cuda() out.",
-        "import sys, torch; print(torch.__version__, torch.version.cuda)\n"
-        "%pip install uv\n!uv pip install --python {sys.executable} --reinstall torch --torch-backend auto",
+        "import torch; print(torch.__version__, torch.version.cuda)" + TORCH.replace("BUILD", "auto"),
         1, older=("Found no NVIDIA driver on your system",),
         threads=("pytorch/pytorch#30664", "pytorch/pytorch#110503", "opendatalab/MinerU#240"),
     ),
@@ -38,8 +44,8 @@ TROUBLES = (
     Trouble(
         "G4", "the CPU cannot compute in float16",
         ("not implemented for 'Half'",),
-        "Old versions of PyTorch had no float16 on the CPU. With the tested version it works, here even faster than "
-        "float32.",
+        "Old versions of PyTorch had no float16 on the CPU. With the tested version it works; whether it is faster "
+        "than float32 depends on the processor.",
         "Upgrade torch, or load in float32 or bfloat16.",
         "AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16)",
         7, threads=("huggingface/transformers#27769", "huggingface/transformers#34692", "zai-org/ChatGLM3#628"),
@@ -73,8 +79,8 @@ TROUBLES = (
          "is not compatible with the current PyTorch installation"),
         "RTX 50 cards need a build for CUDA 12.8 or newer; GTX 10 and V100 cards are too old for builds of CUDA 13.",
         "Compare the card with the build, then install the other one: cu128 for new cards, cu126 for old ones.",
-        "import sys, torch; print(torch.cuda.get_arch_list(), torch.cuda.get_device_capability())\n"
-        "%pip install uv\n!uv pip install --python {sys.executable} --reinstall torch --torch-backend cu126",
+        "import torch; print(torch.cuda.get_arch_list(), torch.cuda.get_device_capability())"
+        + TORCH.replace("BUILD", "cu128") + "\n# GTX 10 and V100: cu126 in place of cu128",
         1, threads=("pytorch/pytorch#167244", "pytorch/pytorch#149845", "Comfy-Org/ComfyUI#16438"),
         today="not raised here",
     ),

@@ -2,7 +2,8 @@
 
 from qwen_helpers.known_troubles.trouble import Trouble
 
-FRESH = '%pip install paddlepaddle==3.3.1 paddlenlp==3.0.0b4 "aistudio-sdk==0.2.6" "pyarrow<26"'
+INSTALL = 'pip install paddlepaddle==3.3.1 paddlenlp==3.0.0b4 "aistudio-sdk==0.2.6" "pyarrow<26"'
+FRESH = "%" + INSTALL
 
 TROUBLES = (
     Trouble(
@@ -73,7 +74,8 @@ TROUBLES = (
          "paddlenlp * requires huggingface-hub<"),
         "PaddleNLP holds tokenizers below 0.22, transformers 5 needs 0.23: no environment can have both.",
         "Make two environments with a kernel each; `python course.py` does.",
-        "python -m venv .venv-paddle\n.venv-paddle/bin/python -m pip install paddlenlp==3.0.0b4 paddlepaddle==3.3.1",
+        f"python -m venv .venv-paddle\n.venv-paddle/bin/python -m {INSTALL}\n"
+        "# Windows: .venv-paddle\\Scripts\\python in place of .venv-paddle/bin/python",
         6, threads=("PaddlePaddle/Paddle#77305",),
     ),
     Trouble(

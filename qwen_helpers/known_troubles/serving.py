@@ -2,7 +2,7 @@
 
 from qwen_helpers.known_troubles.trouble import Trouble
 
-CLIENT = 'client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="EMPTY")'
+CLIENT = 'client = OpenAI(base_url="http://127.0.0.1:8765/v1", api_key="EMPTY")'
 
 TROUBLES = (
     Trouble(
@@ -20,7 +20,7 @@ TROUBLES = (
         ("APIConnectionError: Connection error.",),
         "The server is not up yet, has crashed, or listens at another port.",
         "Read its log, and ask it for its models before the first question.",
-        'import urllib.request\nprint(urllib.request.urlopen("http://127.0.0.1:8000/v1/models").read()[:200])',
+        'import urllib.request\nprint(urllib.request.urlopen("http://127.0.0.1:8765/v1/models").read()[:200])',
         9, threads=("FoundationAgents/OpenManus#770",),
     ),
     Trouble(
@@ -45,8 +45,10 @@ TROUBLES = (
         ("OpenAI.__init__() got an unexpected keyword argument 'proxies'",
          "Client.__init__() got an unexpected keyword argument 'proxies'"),
         "The argument belonged to version 0 of openai, or an old openai meets a new httpx.",
-        "Hand over an http client.",
-        'import httpx\nclient = OpenAI(http_client=httpx.Client(proxy="http://127.0.0.1:7890"), api_key="EMPTY")',
+        "Upgrade openai. If you want a proxy, hand over an http client.",
+        "%pip install -U openai\nimport httpx  # only if you want a proxy; replace both addresses\n"
+        'client = OpenAI(base_url="ADDRESS-OF-THE-SERVER/v1", api_key="EMPTY",\n'
+        '                http_client=httpx.Client(proxy="ADDRESS-OF-THE-PROXY"))',
         9, older=("__init__() got an unexpected keyword argument 'proxies'",),
     ),
     Trouble(
@@ -54,7 +56,7 @@ TROUBLES = (
         ("AuthenticationError: Error code: 401", "Error code: 400 - API key error"),
         "The server was started with --api_key, and the client sends another. ms-swift answers 400, others 401.",
         "Use the server's key.",
-        'client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="THE KEY OF THE SERVER")',
+        'client = OpenAI(base_url="http://127.0.0.1:8765/v1", api_key="THE KEY OF THE SERVER")',
         9,
     ),
     Trouble(
@@ -70,7 +72,7 @@ TROUBLES = (
         ("APITimeoutError: Request timed out",),
         "A long answer on a slow machine, or a queue of other requests.",
         "Stream the answer, ask for fewer tokens, or wait longer.",
-        'client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="EMPTY", timeout=600)',
+        'client = OpenAI(base_url="http://127.0.0.1:8765/v1", api_key="EMPTY", timeout=600)',
         9,
     ),
     Trouble(

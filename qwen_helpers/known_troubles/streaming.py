@@ -29,10 +29,11 @@ TROUBLES = (
         "S4", "a stream hangs for ever or ends in Empty",
         ("Exception in thread Thread-* (generate)",),
         "generate died in its thread, and the streamer waits for the next piece. The thread's own traceback, further "
-        "up, says why.",
+        "up, says why. A slow machine can also need longer than the timeout for its first token.",
         "Give the streamer a timeout, and find the error by calling generate without a thread.",
         "streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=60)\n"
-        "model.generate(**inputs, max_new_tokens=8)  # the real error",
+        'settings = {**inputs, "max_new_tokens": 512, "streamer": streamer}  # what the thread gets\n'
+        'model.generate(**{**settings, "streamer": None})  # the same settings, without a thread: the real error',
         4, inside={"transformers": ("\n_queue.Empty\n", "\nEmpty\n"), "swift": ("\n_queue.Empty\n", "\nEmpty\n")},
         threads=("huggingface/transformers#22576", "modelscope/ms-swift#10133"),
     ),
@@ -51,7 +52,9 @@ TROUBLES = (
         ("MaxLengthError: Current length of row(", "is larger than the max_length("),
         "ms-swift counts the prompt before it answers; transformers does not and answers badly (C10).",
         "Drop the oldest turns, or shorten the prompt.",
-        "del messages[1:3]  # [0] is the system prompt",
+        'first = 1 if messages[0]["role"] == "system" else 0\n'
+        "if len(messages) > first + 1:\n"
+        "    del messages[first : first + 2]  # the oldest question and its answer",
         4, older=("This model's maximum context length is",),
     ),
 )  # fmt: skip

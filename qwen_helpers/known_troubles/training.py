@@ -8,7 +8,8 @@ TROUBLES = (
         ("SftArguments.__init__() got an unexpected keyword argument", "ValueError: remaining_argv: ["),
         "The argument belongs to an older ms-swift (sft_type became train_type and then tuner_type) or is misspelt.",
         "Ask the installed version for its names.",
-        "!swift sft --help",
+        "from dataclasses import fields\nfrom swift import SftArguments\n"
+        "print([field.name for field in fields(SftArguments)])",
         8,
     ),
     Trouble(
