@@ -1,4 +1,8 @@
-"""What pytest leaves out, and what it calls the cells of lesson 10.
+"""What pytest leaves out, in which order and company tests run, and what it calls the cells of lesson 10.
+
+Two workers (pytest-xdist) share the tests. A lesson's cells stay together, since they need one kernel, and so does a
+file of tests, which shares a server or a model; each test of test_lessons.py, which executes a whole lesson, stands
+alone. What takes longest comes first, so that no worker is left waiting at the end.
 
 Lesson 7 needs onnxruntime-genai, which has no wheels for Python 3.10. A report on a cell of lesson 10 names the
 entry whose heading the cell stands under, so that a text which a new version has changed fails as "Cell 42, entry D7".
@@ -16,6 +20,15 @@ collect_ignore = ["notebooks/07_speed_and_memory.ipynb"] if OLD else []
 
 def pytest_report_header(config):
     return "Lesson 7 is left out: onnxruntime-genai has no wheels for Python 3.10." if OLD else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name != "test_lessons.py":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    first = ("test_lessons.py", "test_room.py", "07_", "08_", "09_", "06_", "test_course.py")
+    places = {item.path: [item.path.name.startswith(name) for name in (*first, "")].index(True) for item in items}
+    items.sort(key=lambda item: places[item.path])
 
 
 def pytest_itemcollected(item):

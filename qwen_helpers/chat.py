@@ -1,31 +1,22 @@
 """Chat: a conversation with history and streaming, over any engine.
 
-`python -m qwen_helpers.chat "question"` answers once; without a question it talks until an empty line.
+`python -m qwen_helpers chat "question"` answers once; without a question it talks until an empty line.
 """
 
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.util import find_spec
 
-from qwen_helpers.models import TINY_CHAT, model_folder
+from qwen_helpers.engines import Reply
+from qwen_helpers.folders import TINY_CHAT, model_folder
 
 NO_TORCH = (
     "This Python has no PyTorch. In a lesson, choose Kernel > Change Kernel > Python 3 (ipykernel); in lesson 6 write "
-    "Chat(engine=PaddleEngine(model_dir)), with PaddleEngine from qwen_helpers.engine_paddle."
+    "Chat(engine=PaddleEngine(model_dir)), with PaddleEngine from qwen_helpers.engines.paddle."
 )
 ROLES = ("system", "user", "assistant", "tool")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What is known of a finished answer beside its text."""
-
-    finish_reason: str  # "stop": the model ended it; "length": max_new_tokens or the context cut it
-    prompt_tokens: int
-    completion_tokens: int
-    dropped_turns: int  # oldest turns that the model did not see, because they no longer fitted
 
 
 class Chat:
@@ -44,30 +35,27 @@ class Chat:
     ...     print(piece, end="", flush=True)
     """
 
-    def __init__(
-        self, model_dir=None, system: str | None = None, engine=None, enable_thinking=None, api_key=None, **generation
-    ):
+    def __init__(self, model_dir=None, system: str | None = None, engine=None, api_key=None, **generation):
         """`model_dir` may also be the address of a server, "http://127.0.0.1:8000/v1", with its `api_key`.
         `system` replaces the template's default system prompt. `generation` holds `max_new_tokens`, `do_sample` and
-        all else that `generate` takes; what is left out comes from the model's `generation_config.json`.
+        all else that `generate` takes; what is left out comes from the model's `generation_config.json`. Beside them,
         `enable_thinking=False` asks Qwen3's template for an answer without thoughts; left out, the template decides.
 
         Raises ModelFolderError, in one sentence, if the folder can't be used, ServerError if the server can't, and
         ModuleNotFoundError without PyTorch.
         """
         if engine is None and str(model_dir).startswith(("http://", "https://")):
-            from qwen_helpers.engine_server import ServerEngine
+            from qwen_helpers.engines.server import ServerEngine
 
             engine = ServerEngine(model_dir, api_key)
         if engine is None:
             if find_spec("torch") is None:
                 raise ModuleNotFoundError(NO_TORCH)
-            from qwen_helpers.engines import TransformersEngine  # loads PyTorch
+            from qwen_helpers.engines.transformers import TransformersEngine  # loads PyTorch
 
             engine = TransformersEngine(model_folder() if model_dir is None else model_dir)
         self.engine = engine
         self.system = system
-        self.template = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
         self.generation = {"max_new_tokens": 512, **generation}
         self.history: list[dict[str, str]] = []
         self.reply: Reply | None = None
@@ -121,8 +109,10 @@ class Chat:
                     f"{', '.join(ROLES)}, since a chat template leaves out any other without an error."
                 )
         settings, context = {**self.generation, **generation}, self.engine.context
+        thinking = settings.pop("enable_thinking", None)
+        template = {} if thinking is None else {"enable_thinking": thinking}
         room, dropped = min(settings["max_new_tokens"], context // 4), 0
-        while (length := self.engine.count(messages, **self.template)) + room > context:
+        while (length := self.engine.count(messages, template)) + room > context:
             first = 1 if messages[0]["role"] == "system" else 0
             turns = [place for place in range(first + 1, len(messages)) if messages[place]["role"] == "user"]
             if not turns:  # the new prompt is alone
@@ -133,12 +123,17 @@ class Chat:
                 f"The prompt is {length} tokens long, but this model takes {context - 1} at most: shorten the prompt."
             )
         settings["max_new_tokens"] = min(settings["max_new_tokens"], context - length)
-        finish = yield from self.engine.stream(messages, **self.template, **settings)
-        self.reply = Reply(finish.reason, finish.prompt_tokens, finish.completion_tokens, dropped)
+        reply = yield from self.engine.stream(messages, template, **settings)
+        self.reply = replace(reply, dropped_turns=dropped)
 
 
 def without_thoughts(answer: str) -> str:
-    """The answer without the `<think>...</think>` that it begins with, even if it was cut in mid-thought."""
+    """The answer without the `<think>...</think>` that it begins with, even if it was cut in mid-thought.
+
+    The templates of Qwen3-Thinking-2507 and later end the prompt with `<think>`, so that the answer holds its end only.
+    """
+    if "<think>" not in answer.partition("</think>")[0]:
+        return re.sub(r"^.*?</think>\s*", "", answer, flags=re.DOTALL)
     return re.sub(r"^\s*<think>.*?(</think>\s*|$)", "", answer, flags=re.DOTALL)
 
 
@@ -148,9 +143,11 @@ def main(arguments: list[str]) -> None:
 
     def show(question: str) -> None:
         print(f"{name}: ", end="", flush=True)
-        for piece in chat.stream(question):
-            print(piece, end="", flush=True)
-        print()
+        try:
+            for piece in chat.stream(question):
+                print(piece, end="", flush=True)
+        finally:
+            print()
 
     if arguments:
         print(f"You: {' '.join(arguments)}")
@@ -162,12 +159,3 @@ def main(arguments: list[str]) -> None:
             break
         show(line.strip())
         print("You: ", end="", flush=True)
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except ValueError as error:  # an empty prompt, a model folder that can't be used: our own sentences
-        sys.exit(f"\n{error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from qwen_helpers.fetch_troubles import DOWNLOAD_TROUBLES, trouble_of
-from qwen_helpers.folders import ModelFolderError, check_folder
+from qwen_helpers.folder_check import ModelFolderError, check_folder
 
 __all__ = ["DOWNLOAD_TROUBLES", "FetchError", "endpoint_in_use", "fetch_model", "site_answers"]
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from qwen_helpers.folders import AGAIN
+from qwen_helpers.folder_check import AGAIN
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,21 @@
-"""Where a model may be on this disk, and whether its folder is whole.
+"""Model folders on this disk: which one the lessons use, where a downloaded one lies, which there are.
 
-`check_folder` finds out before a library does, and says what to do. It reads the small files and only the first
-kilobytes of the weights, so it takes well under a second even for a large model. Nothing here uses the network.
+`model_folder()` is the folder that lessons load, `use_model(...)` changes it, `downloads()` lists what is here. Nothing
+uses the network, and no folder is read further than `folder_check.py` does.
 """
 
-import json
-import math
+import argparse
 import os
 import re
-import struct
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-AGAIN = "run the same download again, it continues where it stopped"
-LFS = b"version https://git-lfs"  # what a git clone without git-lfs leaves in place of a large file
+from qwen_helpers.folder_check import ModelFolderError, check_folder
+from qwen_helpers.models import CATALOGUE, suggestion
 
-
-class ModelFolderError(ValueError):
-    """A model folder cannot be found or loaded. The message is one sentence that says why and what to do."""
+TINY_CHAT = Path(__file__).resolve().parent / "tiny" / "chat"  # the course's own tiny models, part of the repository
+TINY_BASE = TINY_CHAT.with_name("base")
 
 
 def course_root():
@@ -25,168 +24,200 @@ def course_root():
     return repository if (repository / "pyproject.toml").is_file() else Path.cwd()
 
 
-def places(owner, name):
-    """Where the model owner/name may be: `local_dir="models/..."` first, then the layouts of ModelScope's cache."""
-    folders = [root / "models" for root in (Path.cwd(), course_root(), course_root() / "notebooks")]
-    yield from (folder / name for folder in folders)
-    cache = Path(os.path.expanduser(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope"))
-    for base in (*folders, cache):
-        yield base / "models" / f"{owner}--{name}" / "snapshots" / "master"  # modelscope 1.38 and later
-    for base in (*folders, cache / "models", cache / "hub" / "models", cache, cache / "hub"):  # before 1.38
-        yield from (base / owner / old for old in (name.replace(".", "___"), name))
+def model_folder():
+    """The folder of the model that lessons load, as an absolute path, checked by `check_folder`.
 
-
-def check_folder(folder, weights=True):
-    """Return `folder` as a Path if transformers can load it; raise ModelFolderError if not.
-
-    Checks that the folder is there, config.json, the weights' files and their length (not with weights=False), and
-    the tokenizer, without which transformers 5 would silently build an empty one. Never reads the weights themselves.
+    `QWEN_MODEL` (whatever `find_folder` takes) if that variable is set, else what `use_model` remembered, else the
+    course's tiny chat model. Raises ModelFolderError.
     """
-    text = str(folder)
-    if re.search(r"[\x00-\x1f]", text):
-        raise _lost_backslashes(text)
-    path = Path(os.path.expanduser(text))
-    if path.is_file():
-        raise ModelFolderError(f"{path} is a file: give the folder that it is in, {path.parent}.")
-    if not path.is_dir():
-        raise _no_folder(text)
-    for part in sorted(path.glob("*.incomplete")):  # modelscope's name for a file that it is still downloading
-        if not part.with_suffix("").exists():
-            raise ModelFolderError(f"{part.stem} in {path} is only half downloaded: {AGAIN}.")
-    if not (path / "config.json").is_file():
-        raise ModelFolderError(f"{path} holds no config.json: give the folder that does, or {AGAIN}.")
-    _read_json(path / "config.json")
-    if weights:
-        for file in weight_files(path):
-            if file.suffix == ".safetensors":
-                safetensors_header(file)
-    _check_tokenizer(path)
-    return path
+    wanted = os.environ.get("QWEN_MODEL")
+    if wanted:
+        try:
+            return check_folder(find_folder(wanted))
+        except ModelFolderError as error:  # say where the name comes from: it may have been set long ago
+            raise ModelFolderError(f"QWEN_MODEL is set, but: {error}") from None
+    if not chosen_file().is_file():
+        return check_folder(TINY_CHAT)
+    remembered = chosen_file().read_text(encoding="utf-8").strip()
+    if not remembered or not Path(remembered).is_dir():
+        cure = 'choose one again with use_model(...), or go back to the tiny model with use_model("tiny")'
+        raise ModelFolderError(f"The model you chose is no longer at {remembered!r}: {cure}.")
+    return check_folder(remembered)
 
 
-def weight_files(folder):
-    """The files of the weights, in the order in which transformers prefers them. Raises ModelFolderError."""
-    safe, old = "model.safetensors", "pytorch_model.bin"
-    for name in (safe, f"{safe}.index.json", old, f"{old}.index.json"):
-        file = Path(folder) / name
-        if not file.is_file():
-            continue
-        if file.suffix != ".json":
-            return [file]
-        shards = _read_json(file).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise ModelFolderError(f"{file} names no weights: delete it and {AGAIN}.")
-        files = [Path(folder) / shard for shard in sorted(set(shards.values()))]
-        for shard in files:
-            if not shard.is_file():
-                raise ModelFolderError(f"{shard.name} is missing from {folder}, though {name} names it: {AGAIN}.")
-        return files
-    raise ModelFolderError(f"{folder} holds no weights, neither {safe} nor {safe}.index.json with its parts: {AGAIN}.")
+def use_model(what):
+    """Make `model_folder()` return this model from now on, also in other notebooks and after a restart.
 
-
-def safetensors_header(file):
-    """The header of a .safetensors file: {tensor name: {"dtype", "shape", "data_offsets"}}. Raises ModelFolderError.
-
-    The file begins with the header's length in 8 bytes (little-endian), then the header as JSON, then the data, whose
-    offsets count from the end of the header; so the header says how long the file must be.
+    `what` is anything that `find_folder` takes; "tiny" goes back to the course's own model. Returns the folder.
+    Raises ModelFolderError, and then remembers nothing.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        if LFS.startswith(start) and size > 0:
-            raise _pointer(file)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        header = stream.read(length) if length <= 100_000_000 else b"-"  # the format's own limit
-    if size < 8 + length and length <= 100_000_000:
-        raise ModelFolderError(f"{file} is cut off in its first bytes ({size:,} bytes): delete it and {AGAIN}.")
+    folder = check_folder(find_folder(what))
     try:
-        header = json.loads(header)
-        header.pop("__metadata__", None)
-        end = 8 + length + max(tensor["data_offsets"][1] for tensor in header.values())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise ModelFolderError(f"{file} is not safetensors (a saved error page?): delete it and {AGAIN}.") from None
-    if size != end:
-        raise ModelFolderError(f"{file} has {size:,} bytes but should have {end:,}: delete it and {AGAIN}.")
-    return header
-
-
-def weight_bytes(folder, size, tied):
-    """Bytes of the folder's weights once loaded with `size` bytes per number, from the headers of its files.
-
-    Quantized numbers (int8, int4) keep their size. A tied lm_head that the files hold too (Qwen3-0.6B) is not loaded.
-    """
-    files = weight_files(folder)
-    if files[0].suffix != ".safetensors":
-        return sum(file.stat().st_size for file in files)  # a .bin file has no header to read: its size is a guess
-    total = 0
-    for name, tensor in [pair for file in files for pair in safetensors_header(file).items()]:
-        if tensor["dtype"] in ("BF16", "F16", "F32"):
-            total += math.prod(tensor["shape"]) * size * (not (tied and name == "lm_head.weight"))
+        if folder == TINY_CHAT:
+            chosen_file().unlink(missing_ok=True)
         else:
-            total += tensor["data_offsets"][1] - tensor["data_offsets"][0]
-    return total
+            chosen_file().write_text(f"{folder}\n", encoding="utf-8")
+    except OSError as error:
+        cure = f"set the environment variable QWEN_MODEL to {folder} instead"
+        raise ModelFolderError(f"{chosen_file()} cannot be written ({error.strerror}): {cure}.") from error
+    if os.environ.get("QWEN_MODEL"):
+        print(f"Saved, but QWEN_MODEL is set to {os.environ['QWEN_MODEL']} and wins until you unset it.")
+    return folder
 
 
-def _check_tokenizer(folder):
-    tokenizer, vocabulary, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    if (folder / "tokenizer_config.json").is_file():
-        _read_json(folder / "tokenizer_config.json")
-    if tokenizer.is_file():
-        _read_json(tokenizer)
-    elif vocabulary.is_file() and merges.is_file():
-        _read_json(vocabulary)
-        _read(merges)
-    else:
-        raise ModelFolderError(
-            f"{folder} holds no tokenizer (tokenizer.json, or vocab.json and merges.txt), and "
-            f"transformers 5 would silently build an empty one: {AGAIN}."
-        )
+def find_folder(what):
+    """The folder that `what` means: "tiny", "tiny-base", a folder, or the ModelScope id of a downloaded model.
+
+    A relative folder counts from the current one. An id is looked up where lesson 2 downloads to and in ModelScope's
+    cache; nothing is downloaded. Raises ModelFolderError for an id that is not there; returns a folder unchecked.
+    """
+    text = str(what)
+    tiny = {"tiny": TINY_CHAT, "tiny-base": TINY_BASE}
+    folder = tiny.get(text) or Path(os.path.expanduser(text))
+    if folder.exists():
+        return folder.absolute()
+    if text in tiny or not re.fullmatch(r"(?!models/|notebooks/)[\w-][\w.-]*(/[\w.-]+)?", text):
+        return folder  # no id, so a folder that check_folder will complain of
+    if "/" not in text:
+        meant = suggestion(text, *tiny)
+        raise ModelFolderError(f"There is no folder {text!r} in {Path.cwd()}, and no such model{meant}")
+    for place in places(*text.split("/")):
+        if place.is_dir() and any(place.iterdir()):
+            return place.absolute()
+    download = f'snapshot_download("{text}", local_dir="models/{text.split("/")[1]}")'
+    if all(model.id != text for model in CATALOGUE) and "did you mean" in suggestion(text):
+        raise ModelFolderError(f"{text!r} is not downloaded, and not in the course's catalogue{suggestion(text)}")
+    here = "" if text.startswith("Qwen/") else f"There is no folder {text!r} in {Path.cwd()}, and the model "
+    raise ModelFolderError(f"{here}{text} is not downloaded yet: run {download}, as lesson 2 shows.")
 
 
-def _read_json(file):
-    data = _read(file)
+def chosen_file() -> Path:
+    """Where `use_model` keeps its choice."""
+    return course_root() / ".qwen_model"
+
+
+# How each place for downloads names the folder of owner/name. The first that exists counts.
+LAYOUTS = {
+    "local_dir": lambda owner, name: [name],  # local_dir="models/NAME", as lesson 2 downloads
+    "modelscope": lambda owner, name: [f"{owner}--{name}/snapshots/master"],  # modelscope 1.38 and later
+    "old modelscope": lambda owner, name: [f"{owner}/{name.replace('.', '___')}", f"{owner}/{name}"],  # before 1.38
+}
+
+
+def download_places():
+    """(folder, layout) of every place that a download may lie in, a key of LAYOUTS or "huggingface"."""
+    folders = [root / "models" for root in (Path.cwd(), course_root(), course_root() / "notebooks")]
+    cache = Path(os.path.expanduser(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope"))
+    home = Path(os.path.expanduser(os.environ.get("HF_HOME") or "~/.cache/huggingface"))
+    yield from ((folder, "local_dir") for folder in folders)
+    yield from ((base / "models", "modelscope") for base in (*folders, cache))
+    olds = (*folders, cache / "models", cache / "hub" / "models", cache, cache / "hub")
+    yield from ((base, "old modelscope") for base in olds)
+    yield Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or home / "hub")), "huggingface"
+
+
+def places(owner, name):
+    """Where the model owner/name may be. Hugging Face's cache is left out: its folders are not made for other tools."""
+    for folder, layout in download_places():
+        if layout in LAYOUTS:
+            yield from (folder / path for path in LAYOUTS[layout](owner, name))
+
+
+@dataclass(frozen=True)
+class Download:
+    """One model on the disk, whole or half."""
+
+    name: str
+    path: Path  # what `delete` takes: all that belongs to the model
+    bytes: int
+    half: int  # of these bytes, those in half downloaded files
+    problem: str  # why it can't be loaded, in one sentence; empty if it is whole
+
+    def __str__(self):
+        state = f"not whole: {self.problem}" if self.problem else "whole"
+        half = f" ({self.half / 1e6:,.1f} MB of half downloaded files)" if self.half else ""
+        return f"{self.bytes / 1e6:10,.1f} MB  {self.name}\n{'':15}{self.path}\n{'':15}{state}{half}"
+
+
+def downloads():
+    """The models on this disk, a list of `Download`, the largest first.
+
+    It looks where lesson 2 downloads to, and into the caches of ModelScope and Hugging Face.
+    """
+    found = {path.resolve(): (name, path) for name, path in _downloaded_folders()}
+    sizes = [
+        Download(name, path, _size(path), _size(path, "*.incomplete"), _problem(path)) for name, path in found.values()
+    ]
+    return sorted(sizes, key=lambda download: -download.bytes)
+
+
+def delete(path):
+    """Delete one model that `downloads()` lists, by its path, for good; returns the bytes that this has freed.
+
+    Raises ValueError, and deletes nothing, for any other path.
+    """
+    wanted = os.path.abspath(os.path.expanduser(path))
+    for download in downloads():
+        if os.path.abspath(download.path) == wanted:
+            shutil.rmtree(wanted)
+            return download.bytes
+    raise ValueError(
+        f"{path} is not one of the downloaded models, so nothing was deleted: copy a path from the list that "
+        "`python -m qwen_helpers downloads` prints."
+    )
+
+
+def _downloaded_folders():
+    """(name, path) of every folder that looks like a downloaded model."""
+    for folder, layout in download_places():
+        if layout == "local_dir":
+            yield from ((path.name, path) for path in _inside(folder) if _is_model(path))
+        elif layout == "modelscope":
+            yield from ((path.name.replace("--", "/"), path) for path in _inside(folder) if "--" in path.name)
+        elif layout == "old modelscope":
+            for path in [path for owner in _inside(folder) for path in _inside(owner) if _is_model(path)]:
+                yield f"{path.parent.name}/{path.name.replace('___', '.')}", path
+        else:
+            for path in _inside(folder):
+                if path.name.startswith("models--"):
+                    yield path.name.removeprefix("models--").replace("--", "/"), path
+
+
+def _inside(folder):
+    """The folders in a folder, without hidden ones and links: what a link leads to is not this program's to delete."""
     try:
-        value = json.loads(data)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ModelFolderError(f"{file} is not whole JSON (cut off, or a saved error page?): delete it and {AGAIN}.")
-    return value
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and p.name[0] != ".")
+    except OSError:  # no such folder, or not ours to read
+        return []
 
 
-def _read(file):
-    data = file.read_bytes()
-    if data.startswith(LFS):
-        raise _pointer(file)
-    if not data.strip():
-        raise ModelFolderError(f"{file} is empty: delete it and {AGAIN}.")
-    return data
+def _is_model(path):
+    """Has a model's files, or the beginning of one: never a folder of the user's that only happens to lie here."""
+    return any(any(path.glob(name)) for name in ("config.json", "*.safetensors", "*.incomplete"))
 
 
-def _pointer(file):
-    return ModelFolderError(
-        f"{file} is only a git-lfs pointer, {file.stat().st_size} bytes in place of the real file: "
-        "run `git lfs pull` in that folder, or download the model as lesson 2 shows."
-    )
+def _size(path, pattern="*"):
+    """Bytes of the files; links, of which Hugging Face's cache is full, count nothing."""
+    return sum(file.stat().st_size for file in path.rglob(pattern) if file.is_file() and not file.is_symlink())
 
 
-def _lost_backslashes(text):
-    return ModelFolderError(
-        f"The path {text!r} has lost its backslashes, because Python and the shell give some of "
-        r'them another meaning: write it as r"D:\new\tiny" or as "D:/new/tiny".'
-    )
+def _problem(path):
+    try:
+        for folder in _inside(path / "snapshots") or [path]:
+            check_folder(folder)
+    except ModelFolderError as error:
+        return str(error)
+    return ""
 
 
-def _no_folder(text):
-    if re.match(r"[A-Za-z]:(?![\\/])", text):
-        return _lost_backslashes(text)
-    if re.fullmatch(r"(?i)qwen/[\w.-]+", text):
-        name = text.split("/")[1]
-        return ModelFolderError(
-            f"{text} is a model's id and not a folder: download it with snapshot_download("
-            f'"{text}", local_dir="models/{name}") as lesson 2 shows, and give that folder.'
-        )
-    here = "" if os.path.isabs(text) else f" in {Path.cwd()}"
-    return ModelFolderError(
-        f"There is no folder {text!r}{here}: correct the path, or download the model as lesson 2 shows."
-    )
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers downloads", description="The models on this disk.")
+    parser.add_argument("--delete", metavar="PATH", help="delete one model, by its path in the list")
+    path = parser.parse_args(arguments).delete
+    if path:
+        print(f"Deleted {path}: {delete(path) / 1e6:,.1f} MB are free again.")
+        return
+    found = downloads()
+    print("\n".join(str(download) for download in found) or "No model is downloaded yet.")
+    if found:
+        print(f"{sum(download.bytes for download in found) / 1e6:10,.1f} MB  in all")

@@ -1,29 +1,29 @@
-"""Which Qwen models there are, and which of them the lessons use.
+"""Which Qwen models there are: `CATALOGUE` holds each model's dimensions, from which all sizes are computed.
 
-`CATALOGUE` holds each model's dimensions; sizes are computed from them. `model_folder()` is the folder that the
-lessons load, `use_model(...)` changes it. Knows nothing of torch or transformers and never uses the network.
+Knows nothing of torch, transformers, the disk or the network: `folders.py` finds models on the disk.
 """
 
 import difflib
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from qwen_helpers.folders import ModelFolderError, check_folder, course_root, places
-
-TINY_CHAT = Path(__file__).resolve().parent / "tiny" / "chat"  # the course's own tiny models, part of the repository
-TINY_BASE = TINY_CHAT.with_name("base")
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}  # bytes per number
+# Bits per weight. In 8 and 4 bits one float32 scale belongs to each block of 128 weights, as `engines/onnx.py` makes
+# them.
+BITS = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0, "int8": 8 + 32 / 128, "int4": 4 + 32 / 128}
 OTHER_FILES = 16_000_000  # bytes beside the weights, nearly all tokenizer: Qwen3-0.6B 15.9 MB, Qwen2.5-0.5B 11.5 MB
 
 
-def dtype_bytes(dtype):
-    """Bytes per number of a dtype, given as "bfloat16" or torch.bfloat16. Raises ValueError for an unknown one."""
+def bits(dtype) -> float:
+    """Bits per weight of a dtype, given as "bfloat16" or torch.bfloat16. Raises ValueError for an unknown one."""
     name = str(dtype).removeprefix("torch.")
-    if name not in DTYPE_BYTES:
-        raise ValueError(f"Unknown dtype {name!r}: use one of {', '.join(DTYPE_BYTES)}.")
-    return DTYPE_BYTES[name]
+    if name not in BITS:
+        raise ValueError(f"Unknown dtype {name!r}: use one of {', '.join(BITS)}.")
+    return BITS[name]
+
+
+def work_bits(dtype) -> float:
+    """Bits of the numbers that are computed with: where only the weights have fewer, it is bfloat16."""
+    return max(16.0, bits(dtype))
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Model:
         return self.body_parameters + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     def weight_bytes(self, dtype="bfloat16"):
-        """Bytes of the weights in memory: parameters times bytes per number."""
-        return self.parameters * dtype_bytes(dtype)
+        """Bytes of the weights in memory: parameters times bits per weight."""
+        return round(self.parameters * bits(dtype) / 8)
 
     def kv_bytes_per_token(self, dtype="bfloat16"):
         """Bytes that each token adds to the KV cache: a key and a value (2) per layer and KV head."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * dtype_bytes(dtype)
+        return round(2 * self.layers * self.kv_heads * self.head_dim * work_bits(dtype) / 8)
 
     @property
     def download_bytes(self):
@@ -118,83 +118,13 @@ def find_model(id):
     for model in CATALOGUE:
         if model.id == id:
             return model
-    raise ValueError(f"{id!r} is not in the course's catalogue of Qwen models{_suggestion(id)}")
+    raise ValueError(f"{id!r} is not in the course's catalogue of Qwen models{suggestion(id)}")
 
 
-def _suggestion(text, *words):
+def suggestion(text, *words):
+    """The end of a sentence about a name that is not known: what it may have meant, of `CATALOGUE` and `words`."""
     names = {name.lower(): name for name in (*words, *(model.id for model in CATALOGUE))}
     typed = str(text).lower()  # models before Qwen2 were called -Chat, and Qwen3's chat models have no suffix
     typed = re.sub("-chat|-instruct", "" if "qwen3" in typed else "-instruct", typed)
     close = difflib.get_close_matches(typed, names, n=1)
     return f": did you mean {names[close[0]]!r}?" if close else "; qwen_helpers.models.CATALOGUE lists them."
-
-
-def model_folder():
-    """The folder of the model that lessons load, as an absolute path, checked by `check_folder`.
-
-    `QWEN_MODEL` (whatever `find_folder` takes) if that variable is set, else what `use_model` remembered, else the
-    course's tiny chat model. Raises ModelFolderError.
-    """
-    wanted = os.environ.get("QWEN_MODEL")
-    if wanted:
-        try:
-            return check_folder(find_folder(wanted))
-        except ModelFolderError as error:  # say where the name comes from: it may have been set long ago
-            raise ModelFolderError(f"QWEN_MODEL is set, but: {error}") from None
-    if not _memory().is_file():
-        return check_folder(TINY_CHAT)
-    remembered = _memory().read_text(encoding="utf-8").strip()
-    if not remembered or not Path(remembered).is_dir():
-        cure = 'choose one again with use_model(...), or go back to the tiny model with use_model("tiny")'
-        raise ModelFolderError(f"The model you chose is no longer at {remembered!r}: {cure}.")
-    return check_folder(remembered)
-
-
-def use_model(what):
-    """Make `model_folder()` return this model from now on, also in other notebooks and after a restart.
-
-    `what` is anything that `find_folder` takes; "tiny" goes back to the course's own model. Returns the folder.
-    Raises ModelFolderError, and then remembers nothing.
-    """
-    folder = check_folder(find_folder(what))
-    try:
-        if folder == TINY_CHAT:
-            _memory().unlink(missing_ok=True)
-        else:
-            _memory().write_text(f"{folder}\n", encoding="utf-8")
-    except OSError as error:
-        cure = f"set the environment variable QWEN_MODEL to {folder} instead"
-        raise ModelFolderError(f"{_memory()} cannot be written ({error.strerror}): {cure}.") from error
-    if os.environ.get("QWEN_MODEL"):
-        print(f"Saved, but QWEN_MODEL is set to {os.environ['QWEN_MODEL']} and wins until you unset it.")
-    return folder
-
-
-def find_folder(what):
-    """The folder that `what` means: "tiny", "tiny-base", a folder, or the ModelScope id of a downloaded model.
-
-    A relative folder counts from the current one. An id is looked up where lesson 2 downloads to and in ModelScope's
-    cache; nothing is downloaded. Raises ModelFolderError for an id that is not there; returns a folder unchecked.
-    """
-    text = str(what)
-    tiny = {"tiny": TINY_CHAT, "tiny-base": TINY_BASE}
-    folder = tiny.get(text) or Path(os.path.expanduser(text))
-    if folder.exists():
-        return folder.absolute()
-    if text in tiny or not re.fullmatch(r"(?!models/|notebooks/)[\w-][\w.-]*(/[\w.-]+)?", text):
-        return folder  # no id, so a folder that check_folder will complain of
-    if "/" not in text:
-        meant = _suggestion(text, *tiny)
-        raise ModelFolderError(f"There is no folder {text!r} in {Path.cwd()}, and no such model{meant}")
-    for place in places(*text.split("/")):
-        if place.is_dir() and any(place.iterdir()):
-            return place.absolute()
-    download = f'snapshot_download("{text}", local_dir="models/{text.split("/")[1]}")'
-    if all(model.id != text for model in CATALOGUE) and "did you mean" in _suggestion(text):
-        raise ModelFolderError(f"{text!r} is not downloaded, and not in the course's catalogue{_suggestion(text)}")
-    here = "" if text.startswith("Qwen/") else f"There is no folder {text!r} in {Path.cwd()}, and the model "
-    raise ModelFolderError(f"{here}{text} is not downloaded yet: run {download}, as lesson 2 shows.")
-
-
-def _memory():
-    return course_root() / ".qwen_model"

@@ -1,4 +1,4 @@
-"""What is this error and how is it mended? `explain()` after a failed cell, or `python -m qwen_helpers.troubles TEXT`.
+"""What is this error and how is it mended? `explain()` after a failed cell, or `python -m qwen_helpers explain TEXT`.
 
 It looks the error up in the catalogue of `known_troubles`. Which of several entries is the most specific: the one whose
 pattern has the most letters in the error's text; between equals, the one nearest to the cause of a chain.
@@ -139,10 +139,10 @@ explain.on, explain.off = explain_hook.on, explain_hook.off
 
 
 USAGE = """Give it the error:
-  python -m qwen_helpers.troubles "TypeError: ..."
+  python -m qwen_helpers explain "TypeError: ..."
 or save the text in a file:
-  python -m qwen_helpers.troubles < error.log
-  Get-Content error.log | python -m qwen_helpers.troubles   (PowerShell)"""
+  python -m qwen_helpers explain < error.log
+  Get-Content error.log | python -m qwen_helpers explain   (PowerShell)"""
 
 
 def for_terminal(text: str) -> str:

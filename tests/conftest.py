@@ -1,6 +1,5 @@
 """Model folders for tests: real Qwen2 and Qwen3 architectures with random weights, a few hundred kilobytes each."""
 
-import importlib
 import os
 import random
 import shutil
@@ -8,9 +7,10 @@ import tempfile
 
 import pytest
 
-from qwen_helpers.folders import course_root
-from qwen_helpers.hub import Hub
-from qwen_helpers.models import TINY_CHAT
+from qwen_helpers import diagnosis, folders
+from qwen_helpers.engines import paddle
+from qwen_helpers.folders import TINY_CHAT, course_root
+from qwen_helpers.labs.hub import Hub
 
 pytest.register_assert_rewrite("engine_checks")
 
@@ -28,6 +28,8 @@ def pytest_sessionstart(session):
 def pytest_sessionfinish(session):
     session.hub.close()
     session.cache.cleanup()
+    if hasattr(session.config, "workerinput"):  # another worker may still need them
+        return
     for folder in (course_root() / "models" / "paddle").glob("*"):  # of models that were made for a test
         if str((folder / "tokenizer.json").resolve()).startswith(os.path.realpath(tempfile.gettempdir())):
             shutil.rmtree(folder)
@@ -127,8 +129,7 @@ def alone(tmp_path, monkeypatch):
     """An empty current folder, repository root, home and ModelScope cache, and no QWEN_MODEL. Returns the folder."""
     here = tmp_path / "here"
     (here / "home").mkdir(parents=True)
-    for name in ("folders", "models", "doctor", "paddle_folder"):
-        module = importlib.import_module(f"qwen_helpers.{name}")  # qwen_helpers.doctor itself is a function
+    for module in (folders, diagnosis, paddle):
         monkeypatch.setattr(module, "course_root", lambda: here / "repository")
     (here / "repository").mkdir()
     monkeypatch.chdir(here)

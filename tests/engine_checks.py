@@ -4,14 +4,14 @@ import json
 import shutil
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.tiny import data
+from qwen_helpers.tiny import dialogues
 
 GREETING = "Hello! I am the tiny model of this course. Ask me what a token is, or ask for a long story."
 
 
 def answers_every_dialogue_word_for_word(engine):
     """As test_tiny.py demands of transformers."""
-    for dialogue in data.dialogues():
+    for dialogue in dialogues():
         system = dialogue[0]["content"] if dialogue[0]["role"] == "system" else None
         chat = Chat(engine=engine, system=system, do_sample=False)
         turns = dialogue if system is None else dialogue[1:]

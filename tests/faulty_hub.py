@@ -5,8 +5,7 @@ import socket
 import threading
 from dataclasses import dataclass
 
-from qwen_helpers.hub import Hub
-from qwen_helpers.hub_answers import Answers
+from qwen_helpers.labs.hub import Answers, Hub
 
 
 @dataclass

@@ -29,11 +29,7 @@ def tagged(notebook, tag: str) -> list:
 
 
 def run(notebook, path: Path):
-    """Execute a notebook where it lies. An error stops it, unless the cell is tagged `raises-exception`.
-
-    Its recipe is left out: it names a model of its own, and test_lessons.py runs it as a script.
-    """
-    notebook.cells = [cell for cell in notebook.cells if "recipe" not in tags(cell)]
+    """Execute a notebook where it lies. An error stops it, unless the cell is tagged `raises-exception`."""
     return NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
 
 

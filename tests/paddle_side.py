@@ -11,9 +11,8 @@ import pytest
 from engine_checks import GREETING, answers_every_dialogue_word_for_word, keeps_two_chats_apart
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.engine_paddle import PaddleEngine
-from qwen_helpers.folders import ModelFolderError
-from qwen_helpers.paddle_static import StaticModel, export
+from qwen_helpers.engines.paddle import PaddleEngine, StaticModel, export
+from qwen_helpers.folder_check import ModelFolderError
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +163,7 @@ def test_a_chat_without_an_engine_says_what_to_do():
 def test_nothing_is_printed_beside_the_answer(tmp_path):
     """A script's standard error stays empty, from the import to the end."""
     code = (
-        "from qwen_helpers import Chat, TINY_CHAT\nfrom qwen_helpers.engine_paddle import PaddleEngine\n"
+        "from qwen_helpers import Chat, TINY_CHAT\nfrom qwen_helpers.engines.paddle import PaddleEngine\n"
         "print(Chat(engine=PaddleEngine(TINY_CHAT), do_sample=False).ask('Hello!'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120)

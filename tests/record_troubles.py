@@ -18,7 +18,7 @@ from refresh import without_paths
 from troubles_elsewhere import HERE, environments
 from troubles_lesson import COLOURS, LESSON_10, entries
 
-from qwen_helpers.elsewhere import fresh
+from qwen_helpers.labs.other_python import fresh
 
 FILE = ROOT / "qwen_helpers" / "known_troubles" / "recorded.json"  # the lesson reads it, and a class has no tests
 

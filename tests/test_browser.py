@@ -8,10 +8,10 @@ import nbformat
 import pytest
 from lab import QUIET, JupyterLab, chromium
 
-from qwen_helpers.tiny import data
-from qwen_helpers.widgets import STOPPED
+from qwen_helpers.chat_box import STOPPED
+from qwen_helpers.tiny import dialogues
 
-STORY = next(d[1]["content"] for d in data.dialogues() if d[0]["content"] == "讲一个长故事。")
+STORY = next(d[1]["content"] for d in dialogues() if d[0]["content"] == "讲一个长故事。")
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,23 @@
 """Chat and its engine: streaming, history that only ever holds whole turns, and one clear sentence for bad input."""
 
+import contextlib
+import gc
 import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from engine_checks import GREETING, hands_thinking_to_the_template
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.chat import Reply
-from qwen_helpers.engines import Finish, TransformersEngine
-from qwen_helpers.models import ModelFolderError
-from qwen_helpers.tiny import data
+from qwen_helpers.engines import Reply
+from qwen_helpers.engines.transformers import TransformersEngine
+from qwen_helpers.folder_check import ModelFolderError
+from qwen_helpers.tiny import dialogues
+from qwen_helpers.tools.tiny_text import HONEST_EN
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +52,11 @@ def test_later_turns_see_earlier_ones(chat):
     chat.ask("My name is Lin.")
     assert chat.ask("What is my name?").startswith("Your name is Lin.")
     chat.reset()
-    assert chat.ask("What is my name?") == data.HONEST_EN
+    assert chat.ask("What is my name?") == HONEST_EN
 
 
 def test_stream_comes_in_pieces_and_adds_up(chat):
-    story = next(d[1]["content"] for d in data.dialogues() if d[0]["content"] == "讲一个长故事。")
+    story = next(d[1]["content"] for d in dialogues() if d[0]["content"] == "讲一个长故事。")
     pieces = list(chat.stream("讲一个长故事。"))
     assert "".join(pieces) == story
     assert len(pieces) > 100 and all(pieces)
@@ -108,7 +112,7 @@ def test_prompt_longer_than_the_context(chat):
 
 
 def test_the_answer_is_cut_at_the_end_of_the_context(chat, engine, monkeypatch):
-    monkeypatch.setattr(engine, "context", engine.count([{"role": "user", "content": "Hello!"}]) + 3)
+    monkeypatch.setattr(engine, "context", engine.count([{"role": "user", "content": "Hello!"}], {}) + 3)
     assert chat.ask("Hello!") == "Hello! I"
 
 
@@ -126,13 +130,13 @@ def test_reply_says_how_the_answer_ended(chat):
     assert (chat.reply.finish_reason, chat.reply.completion_tokens) == ("length", whole - 1)
 
 
-def test_an_engine_returns_its_finish(engine):
+def test_an_engine_returns_its_reply(engine):
     messages = [{"role": "user", "content": "Hello!"}]
-    pieces = engine.stream(messages, max_new_tokens=2, do_sample=False)
+    pieces = engine.stream(messages, {}, max_new_tokens=2, do_sample=False)
     with pytest.raises(StopIteration) as end:
         while True:
             next(pieces)
-    assert end.value.value == Finish("length", engine.count(messages), 2)
+    assert end.value.value == Reply("length", engine.count(messages, {}), 2)
 
 
 def test_another_stop_token_counts_too(engine):
@@ -146,15 +150,15 @@ class Recorder:
     """An engine that counts a token per character, answers `text`, and keeps what it was sent."""
 
     def __init__(self, context=1000, text="yes"):
-        self.context, self.text, self.sent, self.settings = context, text, [], {}
+        self.context, self.text = context, text
 
-    def count(self, messages, **template):
+    def count(self, messages, template):
         return sum(len(message["content"]) for message in messages)
 
-    def stream(self, messages, **settings):
-        self.sent, self.settings = [message["content"] for message in messages], settings
+    def stream(self, messages, template, **settings):
+        self.sent, self.settings, self.template = [message["content"] for message in messages], settings, template
         yield self.text
-        return Finish("stop", self.count(messages), 1)
+        return Reply("stop", self.count(messages, template), 1)
 
 
 def test_oldest_whole_turns_are_left_out_and_the_system_prompt_stays():
@@ -179,12 +183,12 @@ def test_a_misspelt_role_is_refused(chat):
     assert len(chat.history) == 1
 
 
-@pytest.mark.parametrize("thoughts", ["<think>\nhm\n</think>\n\n", "<think>\n\n</think>\n\n"])
+@pytest.mark.parametrize("thoughts", ["<think>\nhm\n</think>\n\n", "<think>\n\n</think>\n\n", "hm\n</think>\n\n"])
 def test_thoughts_are_shown_but_not_remembered(thoughts):
     chat = Chat(engine=Recorder(text=thoughts + "Two <think> tags."), enable_thinking=False)
     assert chat.ask("Hello!") == thoughts + "Two <think> tags."
     assert chat.history[1]["content"] == "Two <think> tags."
-    assert chat.engine.settings["enable_thinking"] is False
+    assert chat.engine.template == {"enable_thinking": False} and "enable_thinking" not in chat.engine.settings
     chat.engine.text = "<think>\ncut in the mid"
     chat.ask("Hello!")
     assert chat.history[3]["content"] == ""
@@ -224,6 +228,63 @@ def test_interrupt_in_the_middle(chat):
     gc.collect()
     assert chat.history == []
     assert threading.active_count() == threads
+
+
+def test_a_stream_may_be_read_by_another_thread(chat):
+    """As a web page does, whose pool takes each piece in whichever thread is free."""
+    pieces = chat.stream("Hello!")
+    text = next(pieces)
+    with ThreadPoolExecutor(1) as pool:
+        text += pool.submit(next, pieces).result()
+    with ThreadPoolExecutor(1) as pool:
+        text += pool.submit(lambda: "".join(pieces)).result()
+    assert text == GREETING == chat.history[1]["content"]
+
+
+def leave_by(chat, way):
+    """Leave a stream after three pieces in one of the ways in which a reader can."""
+    pieces = chat.stream("Tell me a long story.")
+    if way == "forget":  # and the garbage collector ends it
+        [next(pieces) for _ in range(3)]
+        return
+    for number, _ in enumerate(pieces, 1):
+        if number == 3 and way == "close":
+            pieces.close()
+        elif number == 3:
+            raise {"Ctrl-C": KeyboardInterrupt, "error": ZeroDivisionError}[way]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["close", "forget", "Ctrl-C", "error"])
+def test_two_hundred_times_no_thread_is_left_and_the_history_is_whole(chat, way):
+    chat.ask("Hello!")
+    before, threads = list(chat.history), threading.active_count()
+    for _ in range(200):
+        with contextlib.suppress(KeyboardInterrupt, ZeroDivisionError):
+            leave_by(chat, way)
+        assert chat.history == before
+    gc.collect()
+    assert threading.active_count() == threads
+    assert chat.ask("How are you?").startswith("I am fine")
+
+
+def test_progress_bars_stay_as_the_reader_has_them():
+    """A small model shows none while it loads; a large one, loaded later, must."""
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    TransformersEngine(TINY_CHAT)
+    assert logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    TransformersEngine(TINY_CHAT)
+    assert not logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+
+
+def test_stopping_criteria_of_the_reader_count_too(engine):
+    chat = Chat(engine=engine, do_sample=False, stopping_criteria=[lambda ids, scores, **_: torch.tensor([True])])
+    chat.ask("Hello!")
+    assert chat.reply.completion_tokens == 1
 
 
 def test_an_error_of_the_thread_reaches_the_reader(chat, engine, monkeypatch):
@@ -302,7 +363,7 @@ def test_a_base_model_without_template_is_refused(tmp_path):
 
 
 def test_command_line():
-    run = [sys.executable, "-m", "qwen_helpers.chat"]
+    run = [sys.executable, "-m", "qwen_helpers", "chat"]
     result = subprocess.run([*run, "Hello!"], capture_output=True, encoding="utf-8", timeout=120)
     assert result.stdout == f"You: Hello!\nTiny Qwen: {GREETING}\n"
     assert result.stderr == ""
@@ -314,7 +375,7 @@ def test_command_line():
 def test_command_line_says_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setenv("QWEN_MODEL", str(tmp_path / "nowhere"))
     result = subprocess.run(
-        [sys.executable, "-m", "qwen_helpers.chat", "Hello!"], capture_output=True, encoding="utf-8", timeout=120
+        [sys.executable, "-m", "qwen_helpers", "chat", "Hello!"], capture_output=True, encoding="utf-8", timeout=120
     )
     assert result.returncode == 1
     assert "Traceback" not in result.stderr and "nowhere" in result.stderr

@@ -13,12 +13,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from lessons import ROOT, read
 
-from qwen_helpers.calibrate import calibrate, lengths
-from qwen_helpers.capacity import Rates, class_of, continuous, machines, most_students, simulate, static
-from qwen_helpers.load import run_class
-from qwen_helpers.measure_class import middle, resident
-from qwen_helpers.server import Server
-from qwen_helpers.students import ANSWERS, HEAD, SHORT, Answered, percentile, plan, plot, row, summary
+from qwen_helpers.labs.capacity import (
+    Rates,
+    answer_lengths,
+    calibrate,
+    class_of,
+    continuous,
+    machines,
+    most_students,
+    simulate,
+    static,
+)
+from qwen_helpers.labs.class_load import (
+    ANSWERS,
+    HEAD,
+    SHORT,
+    Answered,
+    class_plan,
+    percentile,
+    plot_classes,
+    run_class,
+    summary,
+    summary_row,
+)
+from qwen_helpers.labs.serve import Server
+from qwen_helpers.tools.measure_class import medians_and_sums, resident
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +64,7 @@ def simulated(students, max_batch_size, rates=BY_HAND, **server):
 def test_one_student():
     assert simulated([[(4, "three")]], 8) == {0: (4, 1, 1 + 2 * 2)}
     assert simulated([[(0, "five")]], 8) == {0: (0, 1 + 2, 1 + 4 * 2)}, "the first text is the second token"
-    assert simulated([[(0, "three")]], 8, Rates(0, 1, 0, 2, reach=0.5)) == {0: (0, 1.5, 5.5)}
+    assert simulated([[(0, "three")]], 8, Rates(0, 1, 0, 2, transit=0.5)) == {0: (0, 1.5, 5.5)}
     assert simulated([[(4, "three")]], 8, server=continuous) == {0: (4, 1, 1 + 2 * 2)}
 
 
@@ -77,7 +96,7 @@ def test_a_newcomer_joins_a_continuous_batch_at_once():
 def test_a_full_server_writes_at_its_rate_and_the_wait_follows_from_it(server):
     """40 students who never think are always 40: each waits for 40 / rate, by Little's law."""
     rates = Rates(0.02, 0.02, 0.007, 0.0015)
-    answers = simulate(plan(40, 25, 0, texts=["three"]), rates, 8, {"three": (40, 1)}, server)
+    answers = simulate(class_plan(40, 25, 0, texts=["three"]), rates, 8, {"three": (40, 1)}, server)
     rate = 8 / (rates.prefill_s(8) + 39 * rates.step_s(8))  # questions per second
     assert summary(answers, None)["tokens_per_s"] == pytest.approx(40 * rate, rel=0.02)
     assert percentile([answer.total_s for answer in answers], 50) == pytest.approx(40 / rate, rel=0.02)
@@ -88,7 +107,7 @@ def test_the_published_sweep_of_a_gpu_comes_out_again():
     (mushfiqrahman.dev, "Benchmarking Mistral-7B on RTX 4090")."""
     card = Rates(prefill=0, prefill_each=0, step=0.0171, step_each=0.000484)
     for at_once, published in ((4, 210), (8, 377), (16, 644), (32, 975), (48, 1190)):
-        answers = simulate(plan(at_once, 10, 0), card, 48, lambda _: (128, 1), continuous)
+        answers = simulate(class_plan(at_once, 10, 0), card, 48, lambda _: (128, 1), continuous)
         found = summary(answers, None)
         assert found["tokens_per_s"] == pytest.approx(published, rel=0.03)
 
@@ -104,13 +123,13 @@ def test_how_many_students_and_machines():
 
 
 def test_plan_and_summary():
-    assert plan(3, 2, 5, seed=7) == plan(3, 2, 5, seed=7) != plan(3, 2, 5, seed=8)
-    thinking = [think for questions in plan(400, 5, 5) for think, _ in questions]
+    assert class_plan(3, 2, 5, seed=7) == class_plan(3, 2, 5, seed=7) != class_plan(3, 2, 5, seed=8)
+    thinking = [think for questions in class_plan(400, 5, 5) for think, _ in questions]
     assert sum(thinking) / len(thinking) == pytest.approx(5, rel=0.1)
-    assert {think for questions in plan(4, 2, 0) for think, _ in questions} == {0.0}
+    assert {think for questions in class_plan(4, 2, 0) for think, _ in questions} == {0.0}
     for bad in ({"students": 0}, {"questions": 0}, {"think": -1}):
         with pytest.raises(ValueError, match="at least 1 student"):
-            plan(**{"students": 1, **bad})
+            class_plan(**{"students": 1, **bad})
     assert percentile(range(101), 95) == 95 and percentile([3], 95) == 3 and math.isnan(percentile([], 95))
     right, other = list(ANSWERS)[:2]
     whole = {"first_s": 1.0, "total_s": 3.0, "tokens": 21}
@@ -126,18 +145,18 @@ def test_plan_and_summary():
     assert found["ttft_median_s"] == 1 and found["tokens_per_s"] == 83 / 5
     assert found["stream_tokens_per_s"] == 10 and found["stream_p95_tokens_per_s"] == 10, "20 for the fastest one"
     assert summary(answers, None)["wrong"] is None and summary(answers, None)["failures"] == 1
-    assert summary([answers[-1]])["tokens_per_s"] == 0 and len(row(found)) == len(HEAD)
-    assert middle([{"requests": 2, "a": 1}, {"requests": 3, "a": 5}, {"requests": 4, "a": 3}]) == {
+    assert summary([answers[-1]])["tokens_per_s"] == 0 and len(summary_row(found)) == len(HEAD)
+    assert medians_and_sums([{"requests": 2, "a": 1}, {"requests": 3, "a": 5}, {"requests": 4, "a": 3}]) == {
         "requests": 9,
         "a": 3,
     }
-    axes = plot([found], [found]).axes
+    axes = plot_classes([found], [found]).axes
     assert [len(axis.lines) for axis in axes] == [4, 2] and axes[0].get_xlabel() == "students"
 
 
 # The class in the room.
 def test_forty_at_once_get_their_own_exact_answers(at):
-    people = plan(40, 1, 0, seed=3)
+    people = class_plan(40, 1, 0, seed=3)
     assert len({question for questions in people for _, question in questions}) > 20
     answers = run_class(*at, people, timeout=60)
     found = summary(answers)
@@ -149,7 +168,7 @@ def test_forty_at_once_get_their_own_exact_answers(at):
 
 def test_batches_share_the_machine_and_own_settings_forbid_it(at):
     """The same twelve questions; with settings of their own ms-swift answers one after the other."""
-    people = plan(12, 1, 0, seed=5, texts=[text for text in ANSWERS if 30 < len(ANSWERS[text]) < 60])
+    people = class_plan(12, 1, 0, seed=5, texts=[text for text in ANSWERS if 30 < len(ANSWERS[text]) < 60])
     waits = {False: [], True: []}
     for own in (False, True, False, True):  # the better of two each: a busy machine is slow at times
         found = summary(run_class(*at, people, own_settings=own))
@@ -162,25 +181,25 @@ def test_rates_are_measured_and_simulate_a_class_roughly(at):
     """Within a factor of two here, beside other tests; `qwen_helpers.measure class` compares in quiet rounds."""
     rates = calibrate(*at, sizes=(1, 8), rounds=1)
     assert 0 < rates.step_s(1) < rates.step_s(8) < 8 * rates.step_s(1), "a batch pays, and is not free"
-    people = plan(16, 2, 0.5, seed=1)
+    people = class_plan(16, 2, 0.5, seed=1)
     answers = run_class(*at, people)
-    real, guess = summary(answers), summary(simulate(people, rates, 8, lengths(answers)), None)
+    real, guess = summary(answers), summary(simulate(people, rates, 8, answer_lengths(answers)), None)
     for name in ("ttft_median_s", "tokens_per_s"):
         assert 0.5 < guess[name] / real[name] < 2, name
 
 
 def test_memory_of_the_server_stays_flat(server, at):
-    """120 questions here; `python -m qwen_helpers.measure class --requests 2000` asks the rest."""
+    """120 questions here; `python -m qwen_helpers measure class --requests 2000` asks the rest."""
     memory = []
     for part in range(3):
-        assert summary(run_class(*at, plan(40, 1, 0, seed=part, texts=SHORT)))["failures"] == 0
+        assert summary(run_class(*at, class_plan(40, 1, 0, seed=part, texts=SHORT)))["failures"] == 0
         memory.append(resident(server.process))
     assert memory[0] > 100e6 and memory[2] - memory[1] < 20e6, "bytes; one answer's cache is 0.1 MB"
 
 
 def test_a_dead_server_is_a_failure_and_takes_no_time():
     start = time.monotonic()
-    answers = run_class("http://127.0.0.1:9/v1", "key", "tiny-chat", plan(5, 2, 0.01), timeout=5)
+    answers = run_class("http://127.0.0.1:9/v1", "key", "tiny-chat", class_plan(5, 2, 0.01), timeout=5)
     found = summary(answers)
     assert found["failures"] == found["errors"] == found["requests"] == 10 and found["tokens_per_s"] == 0
     assert all("APIConnectionError" in answer.error for answer in answers) and time.monotonic() - start < 10
@@ -222,16 +241,16 @@ def test_a_server_that_mixes_answers_up_or_breaks_off_is_seen():
 def test_a_wrong_key_and_a_wrong_model_are_failures(at):
     url, key, model = at
     for wrong in ((url, "sk-wrong", model), (url, key, "another")):
-        found = summary(run_class(*wrong, plan(2, 1, 0)))
+        found = summary(run_class(*wrong, class_plan(2, 1, 0)))
         assert found["failures"] == found["errors"] == 2
 
 
 def test_time_is_bounded(at):
     """A question ends after `timeout`, and a class after `limit`, thinking included."""
     start = time.monotonic()
-    answers = run_class(*at, plan(3, 1, 0, texts=["讲一个长故事。"]), timeout=0.3)
+    answers = run_class(*at, class_plan(3, 1, 0, texts=["讲一个长故事。"]), timeout=0.3)
     assert [answer.error for answer in answers] == ["no whole answer within 0.3 s"] * 3
-    answers = run_class(*at, plan(2, 3, 1000), limit=0.5)
+    answers = run_class(*at, class_plan(2, 3, 1000), limit=0.5)
     assert [answer.error for answer in answers] == ["the class was over"] * 6
     assert time.monotonic() - start < 10
 
@@ -271,7 +290,7 @@ def test_commands_for_several_gpus(monkeypatch):
 
 
 def test_the_command_ends_with_json(server):
-    command = [sys.executable, "-m", "qwen_helpers.measure", "class", "--students", "5", "2", "--questions", "1"]
+    command = [sys.executable, "-m", "qwen_helpers", "measure", "class", "--students", "5", "2", "--questions", "1"]
     command += [
         "--rounds",
         "1",

@@ -1,12 +1,10 @@
 """doctor: what the report holds, what it hides, and that it survives whatever is missing."""
 
-import importlib
 import importlib.metadata
 import json
 import os
 import platform
 import re
-import runpy
 import subprocess
 import sys
 import time
@@ -15,9 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_helpers import masking
-
-doctor = importlib.import_module("qwen_helpers.doctor")  # qwen_helpers.doctor itself is a function
+from qwen_helpers import diagnosis
 
 
 @pytest.fixture
@@ -25,11 +21,11 @@ def person(alone, monkeypatch):
     """Call it with user, host and home to be that person on that computer."""
 
     def become(user="wanglei", host="lab-07", home=None):
-        monkeypatch.setattr(masking.getpass, "getuser", lambda: user)
-        monkeypatch.setattr(masking.socket, "gethostname", lambda: host)
+        monkeypatch.setattr(diagnosis.getpass, "getuser", lambda: user)
+        monkeypatch.setattr(diagnosis.socket, "gethostname", lambda: host)
         monkeypatch.setenv("HOME", home or f"/home/{user}")
         monkeypatch.setenv("USERPROFILE", home or f"/home/{user}")
-        monkeypatch.setattr(doctor.os.path, "realpath", lambda path: path)
+        monkeypatch.setattr(diagnosis.os.path, "realpath", lambda path: path)
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT"):
             monkeypatch.delenv(name, raising=False)
             monkeypatch.delenv(name.lower(), raising=False)
@@ -40,7 +36,7 @@ def person(alone, monkeypatch):
 
 def line(name, text=None):
     """The report's line that begins with `name`, without it."""
-    found = [part for part in (text or doctor.report()).splitlines() if part.split()[:1] == [name]]
+    found = [part for part in (text or diagnosis.report()).splitlines() if part.split()[:1] == [name]]
     assert len(found) == 1
     return found[0].removeprefix(name).strip() if not found[0].startswith(" ") else found[0].split(maxsplit=1)[1]
 
@@ -48,7 +44,7 @@ def line(name, text=None):
 def test_report_has_every_line_and_no_gap(person, monkeypatch, qwen2_folder):
     monkeypatch.setenv("QWEN_MODEL", str(qwen2_folder))
     start = time.perf_counter()
-    text = doctor.report()
+    text = diagnosis.report()
     assert time.perf_counter() - start < 10  # mostly the import of torch
     names = ["system", "CPU", "memory", "GPU", "disk", "Python", "kernel", "PyTorch", "model", "variables", "packages"]
     assert [part.split()[0] for part in text.splitlines()[:11]] == names
@@ -61,13 +57,13 @@ def test_report_has_every_line_and_no_gap(person, monkeypatch, qwen2_folder):
 
 
 def test_doctor_prints_the_report(person, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "report", lambda: "the report")
-    doctor.doctor()
+    monkeypatch.setattr(diagnosis, "report", lambda: "the report")
+    diagnosis.doctor()
     assert capsys.readouterr().out == "the report\n"
 
 
 def test_command_line(person, monkeypatch, capsys):
-    runpy.run_path(doctor.__file__, run_name="__main__")
+    diagnosis.main([])
     assert capsys.readouterr().out.startswith("system")
 
 
@@ -94,61 +90,61 @@ def test_command_line(person, monkeypatch, capsys):
     ],
 )
 def test_mask(person, text, masked):
-    assert doctor.mask(text) == masked
+    assert diagnosis.mask(text) == masked
 
 
 def test_host_with_a_domain(person):
     person(host="gpu12.cs.example.edu")
-    assert doctor.mask("gpu12.cs.example.edu gpu12 gpu123") == "<host> <host> gpu123"
+    assert diagnosis.mask("gpu12.cs.example.edu gpu12 gpu123") == "<host> <host> gpu123"
 
 
 def test_short_user_name_garbles_nothing(person):
     person(user="a", host="b")
-    assert doctor.mask("/home/a/b/a data") == "~/b/a data"
-    assert doctor.mask("/data/home/ab and a cat") == "/data/home/<user> and a cat"
+    assert diagnosis.mask("/home/a/b/a data") == "~/b/a data"
+    assert diagnosis.mask("/data/home/ab and a cat") == "/data/home/<user> and a cat"
     person(user="a", host="b", home="/a")
-    assert doctor.mask("/a/models /data/a /abc a") == "~/models /data/a /abc a"
+    assert diagnosis.mask("/a/models /data/a /abc a") == "~/models /data/a /abc a"
     person(user="李明", host="b", home="/h")
-    assert doctor.mask("/data/李明/models") == "/data/<user>/models"  # two characters make a whole Chinese name
+    assert diagnosis.mask("/data/李明/models") == "/data/<user>/models"  # two characters make a whole Chinese name
 
 
 def test_home_that_is_the_root_is_left_alone(person):
     person(user="root", home="/")
-    assert doctor.mask("at / or /opt/venv/bin/python") == "at / or /opt/venv/bin/python"
+    assert diagnosis.mask("at / or /opt/venv/bin/python") == "at / or /opt/venv/bin/python"
 
 
 def test_user_without_a_name(person, monkeypatch):
     def fails():
         raise KeyError("getpwuid(): uid not found: 1234")
 
-    monkeypatch.setattr(masking.getpass, "getuser", fails)
-    assert doctor.mask("/home/wanglei/x wanglei") == "~/x <user>"  # the home folder's name still tells
+    monkeypatch.setattr(diagnosis.getpass, "getuser", fails)
+    assert diagnosis.mask("/home/wanglei/x wanglei") == "~/x <user>"  # the home folder's name still tells
 
 
 def test_user_called_user_is_masked_once(person):
     person(user="user")
-    assert doctor.mask("/data/user/x and /home/another/x") == "/data/<user>/x and /home/<user>/x"
+    assert diagnosis.mask("/data/user/x and /home/another/x") == "/data/<user>/x and /home/<user>/x"
 
 
 def test_windows_home_in_either_slash_and_case(person, monkeypatch):
-    monkeypatch.setattr(doctor.sys, "platform", "win32")
+    monkeypatch.setattr(diagnosis.sys, "platform", "win32")
     person(user="Li Lei", home=r"C:\Users\Li Lei")
-    monkeypatch.setattr(doctor.os.path, "expanduser", lambda path: r"C:\Users\Li Lei")
+    monkeypatch.setattr(diagnosis.os.path, "expanduser", lambda path: r"C:\Users\Li Lei")
     for path in (r"C:\Users\Li Lei\qwen\python.exe", r"c:\users\li lei\qwen\python.exe"):
-        assert doctor.mask(path) == r"~\qwen\python.exe"
-    assert doctor.mask("C:/Users/Li Lei/qwen") == "~/qwen"
-    assert doctor.mask(r"D:\Li Lei\qwen") == r"D:\<user>\qwen"
+        assert diagnosis.mask(path) == r"~\qwen\python.exe"
+    assert diagnosis.mask("C:/Users/Li Lei/qwen") == "~/qwen"
+    assert diagnosis.mask(r"D:\Li Lei\qwen") == r"D:\<user>\qwen"
 
 
 def test_report_names_nobody(person, monkeypatch, qwen2_folder):
     """Everything that can hold a path, seen through the whole report."""
-    monkeypatch.setattr(doctor.sys, "executable", "/home/wanglei/course/.venv/bin/python")
-    monkeypatch.setattr(doctor.platform, "release", lambda: "6.1.0-wanglei")
+    monkeypatch.setattr(diagnosis.sys, "executable", "/home/wanglei/course/.venv/bin/python")
+    monkeypatch.setattr(diagnosis.platform, "release", lambda: "6.1.0-wanglei")
     monkeypatch.setenv("QWEN_MODEL", "/data/wanglei/qwen")
     monkeypatch.setenv("MODELSCOPE_CACHE", "/home/wanglei/cache")
     monkeypatch.setenv("HTTP_PROXY", "http://wanglei:secret@proxy.lab-07:8080")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    text = doctor.report()
+    text = diagnosis.report()
     assert not re.search("wanglei|lab-07|secret", text.replace(str(Path.cwd()), ""))
     assert "at ~/course/.venv/bin/python (" in line("Python", text)
     assert line("variables", text) == (
@@ -187,7 +183,7 @@ def installed(alone, monkeypatch):
                 raise importlib.metadata.PackageNotFoundError(name)
             return versions[name]
 
-        monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+        monkeypatch.setattr(diagnosis.importlib.metadata, "version", version)
 
     return pretend
 
@@ -197,7 +193,7 @@ def constraints(alone, *lines):
 
 
 def packages():
-    return {part.split()[0]: " ".join(part.split()[1:]) for part in doctor._packages()}
+    return {part.split()[0]: " ".join(part.split()[1:]) for part in diagnosis._packages()}
 
 
 def test_versions_against_the_tested_ones(alone, installed):
@@ -244,20 +240,20 @@ def test_versions_without_constraints_or_packaging(alone, installed, monkeypatch
 
 
 def test_constraints_of_this_repository_are_understood():
-    if (doctor.course_root() / "constraints.txt").is_file():
-        tested = doctor._tested_versions("constraints.txt")
+    if (diagnosis.course_root() / "constraints.txt").is_file():
+        tested = diagnosis._tested_versions("constraints.txt")
         for name in ("torch", "transformers", "modelscope", "ms-swift"):
             assert re.fullmatch(r"\d+\.\d+\.\d+", tested[name])
 
 
 def test_wrong_swift(installed, person):
     installed({"swift": "2.38.3", "ms-swift": "4.6.0"})
-    assert doctor.report().splitlines()[-1] == (
+    assert diagnosis.report().splitlines()[-1] == (
         "! The package swift 2.38.3 is OpenStack's file store, not ms-swift: pip uninstall swift, then pip install "
         "--force-reinstall ms-swift."
     )
     installed({"ms-swift": "4.6.0"})
-    assert "!" not in doctor.report()
+    assert "!" not in diagnosis.report()
 
 
 # Other computers
@@ -277,15 +273,15 @@ def test_torch_that_cannot_be_loaded(person, monkeypatch):
     real = __import__
     monkeypatch.setattr("builtins.__import__", fails)
     told = r"unknown (OSError: [WinError 126] C:\Users\<user>\torch\lib\fbgemm.dll more)"
-    assert doctor._attempt(doctor._torch) == told
+    assert diagnosis._value_or_why_not(diagnosis._torch) == told
 
 
 def smi(monkeypatch, out="", err="", code=0):
     """Pretend that nvidia-smi says this."""
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(diagnosis.shutil, "which", lambda name: f"/usr/bin/{name}")
     done = subprocess.CompletedProcess([], code, out, err)
-    monkeypatch.setattr(doctor.subprocess, "run", lambda command, **options: done)
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    monkeypatch.setattr(diagnosis.subprocess, "run", lambda command, **options: done)
+    monkeypatch.setattr(diagnosis.sys, "platform", "linux")
 
 
 def test_nvidia(person, monkeypatch):
@@ -293,12 +289,12 @@ def test_nvidia(person, monkeypatch):
 
     smi(monkeypatch, "NVIDIA GeForce RTX 4090, 24564 MiB, 550.54\nNVIDIA T4, 15360 MiB, 550.54\n")
     monkeypatch.setattr(torch.version, "cuda", None)
-    text = doctor.report()
+    text = diagnosis.report()
     assert line("GPU", text) == "NVIDIA GeForce RTX 4090, 24564 MiB, 550.54; NVIDIA T4, 15360 MiB, 550.54"
     assert line("PyTorch", text).startswith("built for the CPU, ")
     assert text.splitlines()[-1].startswith("! There is an NVIDIA GPU, but this PyTorch is built for the CPU")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    text = doctor.report()
+    text = diagnosis.report()
     assert line("PyTorch", text).startswith("built for CUDA 13.0, torch.cuda.is_available() is ")
     assert "!" not in text
 
@@ -312,27 +308,27 @@ def test_nvidia_driver_that_fails(person, monkeypatch):
     def hangs(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
-    monkeypatch.setattr(doctor.subprocess, "run", hangs)
+    monkeypatch.setattr(diagnosis.subprocess, "run", hangs)
     assert line("GPU").endswith("timed out after 5 seconds)")
 
 
 def test_no_nvidia_driver(person, monkeypatch):
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
-    assert doctor._gpu() == "no NVIDIA driver found"
+    monkeypatch.setattr(diagnosis.sys, "platform", "linux")
+    monkeypatch.setattr(diagnosis.shutil, "which", lambda name: None)
+    assert diagnosis._gpu() == "no NVIDIA driver found"
 
 
 def test_mac(person, monkeypatch):
-    monkeypatch.setattr(doctor.sys, "platform", "darwin")
-    monkeypatch.setattr(doctor.platform, "mac_ver", lambda: ("15.5", ("", "", ""), "arm64"))
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "arm64")
-    monkeypatch.setattr(doctor, "_run", lambda *command: "Apple M2")
-    monkeypatch.setattr(doctor.Path, "is_file", lambda path: False)  # there is no /proc/cpuinfo
-    assert doctor._system() == "macOS 15.5, arm64"
-    assert doctor._cpu().startswith("Apple M2, ")
-    assert doctor._gpu() == "Apple GPU (MPS)"
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
-    assert doctor._gpu() == "none that PyTorch can use"
+    monkeypatch.setattr(diagnosis.sys, "platform", "darwin")
+    monkeypatch.setattr(diagnosis.platform, "mac_ver", lambda: ("15.5", ("", "", ""), "arm64"))
+    monkeypatch.setattr(diagnosis.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(diagnosis, "_output_of", lambda *command: "Apple M2")
+    monkeypatch.setattr(diagnosis.Path, "is_file", lambda path: False)  # there is no /proc/cpuinfo
+    assert diagnosis._system() == "macOS 15.5, arm64"
+    assert diagnosis._cpu().startswith("Apple M2, ")
+    assert diagnosis._gpu() == "Apple GPU (MPS)"
+    monkeypatch.setattr(diagnosis.platform, "machine", lambda: "x86_64")
+    assert diagnosis._gpu() == "none that PyTorch can use"
 
 
 def test_windows(person, monkeypatch):
@@ -340,40 +336,40 @@ def test_windows(person, monkeypatch):
         HKEY_LOCAL_MACHINE=None, OpenKey=lambda *key: key, QueryValueEx=lambda key, name: ("Intel(R) Core(TM) i7  ", 1)
     )
     monkeypatch.setitem(sys.modules, "winreg", winreg)
-    monkeypatch.setattr(doctor.sys, "platform", "win32")
-    monkeypatch.setattr(doctor.platform, "release", lambda: "11")
-    monkeypatch.setattr(doctor.platform, "version", lambda: "10.0.26100")
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "AMD64")
-    assert doctor._system() == "Windows 11 (10.0.26100), AMD64"
-    assert doctor._cpu().startswith("Intel(R) Core(TM) i7, ")
+    monkeypatch.setattr(diagnosis.sys, "platform", "win32")
+    monkeypatch.setattr(diagnosis.platform, "release", lambda: "11")
+    monkeypatch.setattr(diagnosis.platform, "version", lambda: "10.0.26100")
+    monkeypatch.setattr(diagnosis.platform, "machine", lambda: "AMD64")
+    assert diagnosis._system() == "Windows 11 (10.0.26100), AMD64"
+    assert diagnosis._cpu().startswith("Intel(R) Core(TM) i7, ")
 
 
 def test_linux_without_names(person, monkeypatch):
     def missing():
         raise OSError
 
-    monkeypatch.setattr(doctor.sys, "platform", "linux")
-    monkeypatch.setattr(doctor.platform, "freedesktop_os_release", missing)
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(doctor.Path, "is_file", lambda path: False)
-    assert doctor._system().startswith("unknown distribution, Linux ")
-    assert doctor._cpu().startswith("aarch64, ")
+    monkeypatch.setattr(diagnosis.sys, "platform", "linux")
+    monkeypatch.setattr(diagnosis.platform, "freedesktop_os_release", missing)
+    monkeypatch.setattr(diagnosis.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(diagnosis.Path, "is_file", lambda path: False)
+    assert diagnosis._system().startswith("unknown distribution, Linux ")
+    assert diagnosis._cpu().startswith("aarch64, ")
 
 
 def test_kinds_of_environment(person, monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor.sys, "prefix", str(tmp_path))
-    assert doctor._python().endswith("(virtual environment)")
-    monkeypatch.setattr(doctor.sys, "base_prefix", str(tmp_path))
-    assert doctor._python().endswith("(no virtual environment)")
+    monkeypatch.setattr(diagnosis.sys, "prefix", str(tmp_path))
+    assert diagnosis._python().endswith("(virtual environment)")
+    monkeypatch.setattr(diagnosis.sys, "base_prefix", str(tmp_path))
+    assert diagnosis._python().endswith("(no virtual environment)")
     (tmp_path / "conda-meta").mkdir()
-    assert doctor._python().endswith("(conda environment)")
+    assert diagnosis._python().endswith("(conda environment)")
 
 
 def test_a_probe_that_fails_leaves_a_gap(person, monkeypatch):
     def fails():
         raise PermissionError("no such luck, wanglei")
 
-    monkeypatch.setattr(doctor, "_memory", fails)
+    monkeypatch.setattr(diagnosis, "_memory", fails)
     assert line("memory") == "unknown (PermissionError: no such luck, <user>)"
 
 
@@ -383,15 +379,15 @@ def test_kernel_name(person, monkeypatch, tmp_path):
     app = types.SimpleNamespace(initialized=lambda: True, instance=lambda: types.SimpleNamespace(
         abs_connection_file=str(connection)))  # fmt: skip
     monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", types.SimpleNamespace(IPKernelApp=app))
-    assert doctor._kernel() == "qwen-course"
+    assert diagnosis._kernel() == "qwen-course"
 
 
 def test_kernel_name_in_a_real_kernel():
     jupyter_client = pytest.importorskip("jupyter_client")
     pytest.importorskip("ipykernel")
-    manager, client = jupyter_client.manager.start_new_kernel(kernel_name="python3", cwd=str(doctor.course_root()))
+    manager, client = jupyter_client.manager.start_new_kernel(kernel_name="python3", cwd=str(diagnosis.course_root()))
     try:
-        code = "import importlib; print(importlib.import_module('qwen_helpers.doctor')._kernel())"
+        code = "import importlib; print(importlib.import_module('qwen_helpers.diagnosis')._kernel())"
         said = []
         reply = client.execute_interactive(
             code, timeout=60, output_hook=lambda m: said.append(m["content"].get("text"))

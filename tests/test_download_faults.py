@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from faulty_hub import Fault, FaultyHub
 
-from qwen_helpers.folders import AGAIN
-from qwen_helpers.models import TINY_CHAT
+from qwen_helpers.folder_check import AGAIN
+from qwen_helpers.folders import TINY_CHAT
 
 ID = "Qwen/Qwen2.5-0.5B-Instruct"
 SIZE = 6_000_000  # bytes of big.bin
@@ -27,7 +27,7 @@ ODD = "文件 #1+x%20.txt"
 CLIENT = """
 import json, sys
 from modelscope import snapshot_download
-from qwen_helpers.fetch import fetch_model
+from qwen_helpers.download import fetch_model
 print("ready", flush=True)
 for line in sys.stdin:
     how, folder, options = json.loads(line)

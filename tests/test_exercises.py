@@ -1,14 +1,18 @@
 """`check` says right only to right answers, and gives each wrong one a hint, never a traceback."""
 
 import asyncio
+import sys
+import threading
+import time
 from importlib.metadata import version
 from statistics import mean, median
 
 import pytest
 
 from qwen_helpers import check
-from qwen_helpers.engine_server import ServerError
+from qwen_helpers.engines.server import ServerError
 from qwen_helpers.exercises import (
+    Stopped,
     lesson_01,
     lesson_02,
     lesson_03,
@@ -338,7 +342,35 @@ def test_right(exercise, answer):
 
 @pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG)
 def test_wrong_answers_get_their_own_hint(exercise, answer, hint):
-    assert hint in exercise(answer)
+    assert hint in hint_of(exercise, answer)
+
+
+def hint_of(exercise, answer) -> str:
+    try:
+        return exercise(answer)
+    except Stopped as stop:
+        return str(stop)
+
+
+def test_a_function_without_an_end_does_not_hang_the_notebook(monkeypatch):
+    monkeypatch.setattr(lesson_09, "PATIENCE", 0.3)
+    end = threading.Event()
+
+    async def endless(ask, questions):
+        while not end.is_set():
+            time.sleep(0.01)
+
+    before = time.monotonic()
+    assert "did not end within 0.3 seconds" in lesson_09.exercise_2(endless)
+    assert time.monotonic() - before < 5
+    end.set()
+
+
+def test_a_missing_package_is_not_taken_for_a_missing_exercise(monkeypatch):
+    monkeypatch.delitem(sys.modules, "qwen_helpers.exercises.lesson_09", raising=False)
+    monkeypatch.setitem(sys.modules, "qwen_helpers.engines.server", None)  # as if it could not be imported
+    with pytest.raises(ModuleNotFoundError, match="qwen_helpers.engines.server"):
+        check("9.1", 1)
 
 
 @pytest.mark.parametrize(

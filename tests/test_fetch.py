@@ -18,10 +18,9 @@ from faulty_hub import Fault, FaultyHub
 
 from qwen_helpers import caches as module
 from qwen_helpers import fetch
-from qwen_helpers.caches import caches, delete
-from qwen_helpers.fetch import DOWNLOAD_TROUBLES, FetchError, fetch_model, site_answers
+from qwen_helpers.download import DOWNLOAD_TROUBLES, FetchError, fetch_model, site_answers
 from qwen_helpers.fetch_troubles import UNKNOWN, trouble_of
-from qwen_helpers.models import TINY_CHAT
+from qwen_helpers.folders import TINY_CHAT, delete
 
 ID = "Qwen/Qwen2.5-0.5B-Instruct"
 ROOT = Path(__file__).resolve().parent.parent
@@ -305,7 +304,7 @@ def disk(alone, monkeypatch):
 
 
 def test_caches_lists_every_layout_and_what_is_not_whole(disk):
-    found = {cached.name: cached for cached in caches()}
+    found = {cached.name: cached for cached in downloads()}
     whole = {"local", "Qwen/in-models", "from-a-lesson", "Qwen/new", "Qwen/Qwen2.5-old", "Qwen/older", "Qwen/hf"}
     assert found.keys() == whole | {"cut", "wrong"}
     assert {name for name in found if not found[name].problem} == whole
@@ -318,11 +317,11 @@ def test_caches_lists_every_layout_and_what_is_not_whole(disk):
 
 
 def test_only_what_is_listed_and_named_is_deleted(disk):
-    before = {cached.path for cached in caches()}
-    size = next(cached.bytes for cached in caches() if cached.name == "Qwen/new")
+    before = {cached.path for cached in downloads()}
+    size = next(cached.bytes for cached in downloads() if cached.name == "Qwen/new")
     assert delete(disk / "cache/models/Qwen--new") == size
     assert delete("models/cut") > 0  # counted from the current folder
-    assert {cached.path for cached in caches()} == before - {disk / "cache/models/Qwen--new", disk / "models/cut"}
+    assert {cached.path for cached in downloads()} == before - {disk / "cache/models/Qwen--new", disk / "models/cut"}
 
 
 @pytest.mark.parametrize(
@@ -340,7 +339,7 @@ def test_nothing_else_is_deleted(disk, path):
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_a_link_is_neither_listed_nor_followed(disk):
     (disk / "models/link").symlink_to(disk / "elsewhere")
-    assert disk / "models/link" not in [cached.path for cached in caches()]
+    assert disk / "models/link" not in [cached.path for cached in downloads()]
     (disk / "models/local/link").symlink_to(disk / "elsewhere")
     with pytest.raises(ValueError):
         delete("models/link")
@@ -350,7 +349,7 @@ def test_a_link_is_neither_listed_nor_followed(disk):
 
 def test_the_command_lists_and_deletes(disk):
     def run(*arguments):
-        command = [sys.executable, "-m", "qwen_helpers.caches", *arguments]
+        command = [sys.executable, "-m", "qwen_helpers", "downloads", *arguments]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
         return subprocess.run(command, cwd=disk, env=env, capture_output=True, encoding="utf-8", timeout=60)
 
@@ -365,7 +364,7 @@ def test_the_command_lists_and_deletes(disk):
 def test_an_empty_disk(alone, monkeypatch):
     monkeypatch.setattr(module, "course_root", lambda: alone / "repository")
     monkeypatch.setenv("HF_HUB_CACHE", str(alone))
-    assert caches() == []
+    assert downloads() == []
 
 
 def test_these_modules_import_neither_torch_nor_modelscope():

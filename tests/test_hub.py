@@ -20,10 +20,10 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from qwen_helpers import measure_hub
-from qwen_helpers.hub import Hub, for_the_room, model_id, room_address, show
-from qwen_helpers.hub_answers import CHUNK, Request
-from qwen_helpers.models import TINY_CHAT, ModelFolderError
+from qwen_helpers.folder_check import ModelFolderError
+from qwen_helpers.folders import TINY_CHAT
+from qwen_helpers.labs.hub import CHUNK, Hub, Request, for_the_room, id_and_folder, print_request, room_address
+from qwen_helpers.tools import measure_hub
 
 ID = "Qwen/Qwen2.5-0.5B-Instruct"
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,7 +253,7 @@ def test_a_file_is_never_held_in_memory(folder, monkeypatch):
             pass
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 3 * CHUNK and 40 * CHUNK < 50e6
+    assert peak < 3 * CHUNK  # of 30 MB
 
 
 def test_a_slow_line(folder):
@@ -294,11 +294,11 @@ def test_hugging_faces_client(hub, folder, tmp_path):
 
 @pytest.fixture
 def command():
-    """Call it with arguments to start `python -m qwen_helpers.hub`; what still runs after the test is ended."""
+    """Call it with arguments to start `python -m qwen_helpers hub`; what still runs after the test is ended."""
     started = []
 
     def start(*arguments):
-        line = [sys.executable, "-m", "qwen_helpers.hub", *map(str, arguments)]
+        line = [sys.executable, "-m", "qwen_helpers", "hub", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
         started.append(subprocess.Popen(line, cwd=ROOT, env={**os.environ, "PYTHONUTF8": "1"}, **pipes))
         return started[-1]
@@ -349,10 +349,10 @@ def test_ids_on_the_command_line(tmp_path):
     old = tmp_path / "Qwen" / "Qwen2___5-0___5B"
     for place in (new, old):
         place.mkdir(parents=True)
-    assert model_id(str(new)) == ("Qwen/Qwen3-0.6B", str(new))
-    assert model_id(str(old)) == ("Qwen/Qwen2.5-0.5B", str(old))
-    assert model_id(f"me/mine={old}") == ("me/mine", str(old))
-    assert model_id("tiny") == ("Qwen/chat", "tiny")
+    assert id_and_folder(str(new)) == ("Qwen/Qwen3-0.6B", str(new))
+    assert id_and_folder(str(old)) == ("Qwen/Qwen2.5-0.5B", str(old))
+    assert id_and_folder(f"me/mine={old}") == ("me/mine", str(old))
+    assert id_and_folder("tiny") == ("Qwen/chat", "tiny")
 
 
 def test_a_room_gets_lines_to_paste():
@@ -375,11 +375,11 @@ def test_the_address_in_the_room_is_one_of_this_computers(monkeypatch):
 
 
 def test_what_is_printed(capsys):
-    show(Request("10.0.0.7", "model.safetensors", 206, 20_000_000, 988_000_000, 988_000_000))
-    show(Request("10.0.0.7", "model.safetensors", 200, 0, 988_000_000, 3_000_000))
-    show(Request("10.0.0.7", "/api/v1/models/Qwen/Other/repo/files?Revision=master", 404))
-    show(Request("10.0.0.7", "listing", 200))
-    show(Request("10.0.0.7", "/api/v1/repos/internalAccelerationInfo", 404))
+    print_request(Request("10.0.0.7", "model.safetensors", 206, 20_000_000, 988_000_000, 988_000_000))
+    print_request(Request("10.0.0.7", "model.safetensors", 200, 0, 988_000_000, 3_000_000))
+    print_request(Request("10.0.0.7", "/api/v1/models/Qwen/Other/repo/files?Revision=master", 404))
+    print_request(Request("10.0.0.7", "listing", 200))
+    print_request(Request("10.0.0.7", "/api/v1/repos/internalAccelerationInfo", 404))
     assert capsys.readouterr().out.splitlines() == [
         "10.0.0.7        model.safetensors  988.0 MB, resumed at 20.0 MB",
         "10.0.0.7        model.safetensors  3.0 MB, from the beginning, then cut off",
@@ -464,7 +464,7 @@ def test_forty_clients_at_once(folder, tmp_path, command):
 def test_measuring_against_nginx(capsys):
     if not shutil.which("curl") or not (shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")):
         pytest.skip("nginx or curl is not installed")
-    result = measure_hub.hub(gigabytes=0.02, rounds=2)
+    result = measure_hub.hub_beside_nginx(gigabytes=0.02, rounds=2)
     assert set(result) == {"gigabytes", "rounds", "hub_mb_per_s", "nginx_mb_per_s", "ratio"}
     assert result["ratio"] > 0.1 and "ratio" in capsys.readouterr().out
 
@@ -472,4 +472,4 @@ def test_measuring_against_nginx(capsys):
 def test_measuring_without_nginx(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(SystemExit, match="needs nginx and curl"):
-        measure_hub.hub()
+        measure_hub.hub_beside_nginx()

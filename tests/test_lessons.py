@@ -1,6 +1,5 @@
 """What nbval can't see: recipes as scripts, exercises solved and blank, lessons with another model."""
 
-import copy
 import re
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 from lessons import LESSONS, NAMES, printed, python_of, read, run, tagged, tags
 
 from qwen_helpers import TINY_BASE, TINY_CHAT
-from qwen_helpers.teach import write_pack
+from qwen_helpers.tools.teach import write_pack
 
 # What the recipes that read the keyboard are typed, and what must come back.
 TYPED = {"03_basic_chat": "My name is Lin.\nWhat is my name?\n你是谁？\n\nnever read\n"}
@@ -63,7 +62,7 @@ def test_recipe_runs_as_a_script_without_the_helpers(path, tmp_path):
         assert result.stderr == ""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def students(tmp_path_factory):
     """What the class gets from the teacher's pack: the folder of the course, its notebooks without solutions."""
     pack = write_pack(tmp_path_factory.mktemp("class room") / "pack", wheels=False, say=lambda text: None)
@@ -107,19 +106,19 @@ def check_errors(notebook):
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=[path.stem for path in OTHERS])
-def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder):
+def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder, students):
     """From the first cell to the last."""
     python_of(path.stem)
     monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
-    check_errors(run(copy.deepcopy(read(path)), path))
+    check_errors(run(read(path), students / "notebooks" / path.name))
 
 
-def test_lesson_6_runs_with_a_random_qwen2(monkeypatch, rotated_folder):
+def test_lesson_6_runs_with_a_random_qwen2(monkeypatch, rotated_folder, students):
     """PaddleNLP knows no Qwen3, so the test above has lesson 6 take the tiny model."""
     python_of("06_paddlenlp")
     monkeypatch.setenv("QWEN_MODEL", str(rotated_folder))
     path = next(path for path in LESSONS if path.stem == "06_paddlenlp")
-    notebook = run(copy.deepcopy(read(path)), path)
+    notebook = run(read(path), students / "notebooks" / path.name)
     text = "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
     assert "paddlenlp   prompt: True  answer: True" in text and "equal to the dynamic graph's: True" in text
 

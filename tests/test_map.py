@@ -23,7 +23,7 @@ model_dir, cache = str(TINY_CHAT), disk.name + "/cache"
 messages = [{"role": "user", "content": "Hello!"}]
 """
 TODAY = """
-from qwen_helpers.hub import Hub
+from qwen_helpers.labs.hub import Hub
 hub = Hub({"Qwen/Qwen2.5-0.5B-Instruct": TINY_CHAT}).start()
 os.environ["MODELSCOPE_ENDPOINT"], os.environ["NO_PROXY"] = hub.url, "127.0.0.1"
 from modelscope import snapshot_download
@@ -36,7 +36,7 @@ PADDLE = """
 from paddlenlp.utils.log import logger
 logger.set_level("ERROR")
 from paddlenlp.transformers import AutoModelForCausalLM, AutoTokenizer
-from qwen_helpers.paddle_folder import paddle_folder
+from qwen_helpers.engines.paddle import paddle_folder
 folder, original = str(paddle_folder(TINY_CHAT)), shutil.copytree(model_dir, disk.name + "/original")
 tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
 model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", convert_from_torch=True)

@@ -8,7 +8,7 @@ from qwen_helpers import TINY_CHAT
 
 
 def test_overhead_prints_a_table_and_ends_with_json():
-    command = [sys.executable, "-m", "qwen_helpers.measure", "overhead", "--model", TINY_CHAT]
+    command = [sys.executable, "-m", "qwen_helpers", "measure", "overhead", "--model", TINY_CHAT]
     done = subprocess.run([*command, "--tokens", "12", "--rounds", "2"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     *table, last = done.stdout.strip().splitlines()
@@ -19,7 +19,7 @@ def test_overhead_prints_a_table_and_ends_with_json():
 
 
 def test_swift_prints_a_table_and_ends_with_json():
-    command = [sys.executable, "-m", "qwen_helpers.measure", "swift", "--model", TINY_CHAT, "--rounds", "2"]
+    command = [sys.executable, "-m", "qwen_helpers", "measure", "swift", "--model", TINY_CHAT, "--rounds", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     *table, last = done.stdout.strip().splitlines()

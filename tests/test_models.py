@@ -9,19 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qwen_helpers.folders import course_root, places, safetensors_header, weight_files
-from qwen_helpers.models import (
-    CATALOGUE,
-    TINY_BASE,
-    TINY_CHAT,
-    ModelFolderError,
-    check_folder,
-    dtype_bytes,
-    find_folder,
-    find_model,
-    model_folder,
-    use_model,
-)
+from qwen_helpers.folder_check import ModelFolderError, check_folder, safetensors_header, weight_files
+from qwen_helpers.folders import TINY_BASE, TINY_CHAT, course_root, find_folder, model_folder, places, use_model
+from qwen_helpers.models import CATALOGUE, bits, find_model
 
 INSTRUCT = "Qwen/Qwen2.5-0.5B-Instruct"
 
@@ -166,10 +156,10 @@ def test_contexts_and_licences():
 def test_dtype_takes_words_and_torch_dtypes():
     import torch
 
-    assert dtype_bytes("float32") == dtype_bytes(torch.float32) == 4
-    assert dtype_bytes(torch.bfloat16) == 2 and dtype_bytes("int8") == 1
-    with pytest.raises(ValueError, match=r"Unknown dtype 'bf16': use one of float32, bfloat16, float16, int8\.$"):
-        dtype_bytes("bf16")
+    assert bits("float32") == bits(torch.float32) == 32
+    assert bits(torch.bfloat16) == 16 and bits("int8") == 8.25 and bits("int4") == 4.25
+    with pytest.raises(ValueError, match=r"Unknown dtype 'bf16': use one of float32, bfloat16, float16, int8, int4\.$"):
+        bits("bf16")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +206,7 @@ def test_whole_folders_pass(qwen2_folder, qwen3_folder, sharded_folder):
 
 def test_tiny_models_pass():
     for folder in (TINY_CHAT, TINY_BASE):
-        if folder.is_dir():  # they are made by `python -m qwen_helpers.tiny.train`
+        if folder.is_dir():  # they are made by `python -m qwen_helpers train`
             assert check_folder(folder) == folder
 
 
@@ -388,7 +378,7 @@ def test_check_never_reads_the_weights(model_copy, monkeypatch):
 
 
 def test_default_is_tiny_chat(alone, monkeypatch, qwen2_folder):
-    monkeypatch.setattr("qwen_helpers.models.TINY_CHAT", qwen2_folder)
+    monkeypatch.setattr("qwen_helpers.folders.TINY_CHAT", qwen2_folder)
     assert model_folder() == qwen2_folder
 
 
@@ -404,8 +394,8 @@ def test_qwen_model_may_be_a_folder(alone, monkeypatch, qwen3_folder):
 
 
 def test_qwen_model_may_be_a_word(alone, monkeypatch, qwen2_folder, qwen3_folder):
-    monkeypatch.setattr("qwen_helpers.models.TINY_CHAT", qwen2_folder)
-    monkeypatch.setattr("qwen_helpers.models.TINY_BASE", qwen3_folder)
+    monkeypatch.setattr("qwen_helpers.folders.TINY_CHAT", qwen2_folder)
+    monkeypatch.setattr("qwen_helpers.folders.TINY_BASE", qwen3_folder)
     monkeypatch.setenv("QWEN_MODEL", "tiny")
     assert model_folder() == qwen2_folder
     monkeypatch.setenv("QWEN_MODEL", "tiny-base")
@@ -485,7 +475,7 @@ def test_paths_are_not_taken_for_ids(alone, what):
 
 
 def test_use_model_is_remembered(alone, monkeypatch, downloaded, qwen2_folder, qwen3_folder, capsys):
-    monkeypatch.setattr("qwen_helpers.models.TINY_CHAT", qwen3_folder)
+    monkeypatch.setattr("qwen_helpers.folders.TINY_CHAT", qwen3_folder)
     assert use_model(INSTRUCT) == downloaded
     assert (alone / "repository" / ".qwen_model").read_text(encoding="utf-8") == f"{downloaded}\n"
     assert model_folder() == downloaded

@@ -9,16 +9,17 @@ pytest.importorskip("onnxruntime_genai", reason="needs Python 3.11 or 3.12")
 
 from engine_checks import answers_every_dialogue_word_for_word
 
-from qwen_helpers import TINY_CHAT, Chat, fast
-from qwen_helpers.engine_onnx import OnnxEngine
-from qwen_helpers.engines import TransformersEngine
-from qwen_helpers.folders import ModelFolderError
-from qwen_helpers.widgets import ChatBox
+from qwen_helpers import TINY_CHAT, Chat
+from qwen_helpers.chat_box import ChatBox
+from qwen_helpers.engines import onnx
+from qwen_helpers.engines.onnx import OnnxEngine
+from qwen_helpers.engines.transformers import TransformersEngine
+from qwen_helpers.folder_check import ModelFolderError
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return fast.convert(TINY_CHAT, tmp_path_factory.mktemp("onnx") / "tiny-int4")
+    return onnx.convert(TINY_CHAT, tmp_path_factory.mktemp("onnx") / "tiny-int4")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def test_all_dialogues_of_the_course_are_answered_word_for_word(engine):
 def test_the_prompt_is_the_same_token_for_token(engine, other, system):
     messages = [{"role": "user", "content": "发一个表情。🐼"}]
     messages = messages if system is None else [{"role": "system", "content": system}, *messages]
-    assert engine.encode(messages) == other.encode(messages)["input_ids"][0].tolist()
-    assert engine.count(messages) == other.count(messages) and engine.context == other.context
+    assert engine.encode(messages, {}) == other.encode(messages, {})["input_ids"][0].tolist()
+    assert engine.count(messages, {}) == other.count(messages, {}) and engine.context == other.context
 
 
 def test_pieces_arrive_while_the_model_writes(chat):
@@ -96,7 +97,7 @@ def test_in_the_chat_box(chat):
 
 
 def test_a_qwen3(qwen3_folder, tmp_path):
-    chat = Chat(engine=OnnxEngine(fast.convert(qwen3_folder, tmp_path / "qwen3")), do_sample=False, max_new_tokens=5)
+    chat = Chat(engine=OnnxEngine(onnx.convert(qwen3_folder, tmp_path / "qwen3")), do_sample=False, max_new_tokens=5)
     assert chat.ask("Hello!") and chat.engine.context == 512
 
 
@@ -108,8 +109,8 @@ def test_a_folder_that_was_not_converted(tmp_path):
 
 
 def test_without_the_library_there_is_one_sentence(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(fast, "find_spec", lambda name: None)
-    for attempt in (lambda: fast.convert(TINY_CHAT, tmp_path / "out"), lambda: OnnxEngine(folder)):
+    monkeypatch.setattr(onnx, "find_spec", lambda name: None)
+    for attempt in (lambda: onnx.convert(TINY_CHAT, tmp_path / "out"), lambda: OnnxEngine(folder)):
         with pytest.raises(ModelFolderError, match="onnxruntime-genai is not installed. It needs Python 3.11 or 3.12"):
             attempt()
 
@@ -118,7 +119,7 @@ def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ModelFolderError, match="is there already: use it, delete it, or give another name"):
-        fast.convert(TINY_CHAT, tmp_path / "out")
+        onnx.convert(TINY_CHAT, tmp_path / "out")
     assert (tmp_path / "out" / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
@@ -132,20 +133,20 @@ def test_a_half_done_folder_never_has_the_name(tmp_path, monkeypatch, model_copy
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    monkeypatch.setattr(fast.subprocess, "run", killed)
+    monkeypatch.setattr(onnx.subprocess, "run", killed)
     with pytest.raises(KeyboardInterrupt):
-        fast.convert(model_copy, out)
+        onnx.convert(model_copy, out)
     monkeypatch.undo()
     assert not out.exists() and (tmp_path / "out.incomplete" / "model.onnx").exists()
     config = (model_copy / "config.json").read_text(encoding="utf-8")
     (model_copy / "config.json").write_text(config.replace("Qwen2ForCausalLM", "Qwen9ForCausalLM"), encoding="utf-8")
     with pytest.raises(ModelFolderError, match="could not convert .*: .*"):
-        fast.convert(model_copy, out)
+        onnx.convert(model_copy, out)
     assert not out.exists() and not (tmp_path / "out.incomplete").exists()
 
 
 def test_the_command(tmp_path):
-    command = [sys.executable, "-m", "qwen_helpers.fast"]
+    command = [sys.executable, "-m", "qwen_helpers", "convert"]
     done = subprocess.run([*command, "nowhere", tmp_path / "out"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1 and "nowhere" in done.stderr
     done = subprocess.run([*command, "tiny", tmp_path / "out"], capture_output=True, text=True, timeout=120)

@@ -12,12 +12,13 @@ import pytest
 import torch
 from lessons import ROOT, python_of
 
-from qwen_helpers import TINY_CHAT, side_by_side
-from qwen_helpers.engine_paddle import PaddleEngine
-from qwen_helpers.engines import TransformersEngine
-from qwen_helpers.folders import ModelFolderError
-from qwen_helpers.side_by_side import Run, difference, python_for, run, table
-from qwen_helpers.tiny import data
+from qwen_helpers import TINY_CHAT
+from qwen_helpers.engines.paddle import PaddleEngine
+from qwen_helpers.engines.transformers import TransformersEngine
+from qwen_helpers.folder_check import ModelFolderError
+from qwen_helpers.labs import side_by_side
+from qwen_helpers.labs.side_by_side import Run, comparison_table, first_difference, python_for, run_engine
+from qwen_helpers.tiny import dialogues
 
 SIDE = Path(__file__).with_name("paddle_side.py")
 NAMES = re.findall(r"^def (test_\w+)", SIDE.read_text(encoding="utf-8"), re.M)
@@ -32,7 +33,7 @@ def paddle_python():
 def random_case(folder) -> dict:
     engine = TransformersEngine(folder, dtype="float32", device="cpu")
     messages = [{"role": "user", "content": "hello there"}]
-    inputs = engine.encode(messages)
+    inputs = engine.encode(messages, {})
     with torch.no_grad():
         logits = engine.model(**inputs).logits
     answer = engine.model.generate(**inputs, max_new_tokens=20, do_sample=False)[0, inputs["input_ids"].shape[1] :]
@@ -49,10 +50,10 @@ def outcomes(paddle_python, rotated_folder, rotated_sharded_folder, qwen3_folder
     folder = tmp_path_factory.mktemp("paddle")
     engine = TransformersEngine(TINY_CHAT)
     systems = ([], [{"role": "system", "content": "Answer briefly."}])
-    prompts = [head + d[: i + 1] for d in data.dialogues() for head in systems for i in range(0, len(d) - 1, 2)]
+    prompts = [head + d[: i + 1] for d in dialogues() for head in systems for i in range(0, len(d) - 1, 2)]
     prompts = [p for p in prompts if [m["role"] for m in p].count("system") < 2 and p[-1]["role"] == "user"]
     reference = {
-        "prompts": [(messages, engine.encode(messages)["input_ids"][0].tolist()) for messages in prompts],
+        "prompts": [(messages, engine.encode(messages, {})["input_ids"][0].tolist()) for messages in prompts],
         "random": {
             "saved by transformers 5": random_case(rotated_folder),
             "in several files": random_case(rotated_sharded_folder),
@@ -85,10 +86,10 @@ def test_in_the_paddle_environment(name, outcomes):
 
 
 def test_three_libraries_write_the_same_tokens(paddle_python):
-    reference = run("transformers", TINY_CHAT, STORY)
+    reference = run_engine("transformers", TINY_CHAT, STORY)
     assert len(reference.answer) == 182 and reference.logits.shape == (182, 2048)
     for engine in ("ms-swift", "paddlenlp"):
-        other = run(engine, TINY_CHAT, STORY, like=reference)
+        other = run_engine(engine, TINY_CHAT, STORY, like=reference)
         assert (other.prompt, other.answer) == (reference.prompt, reference.answer)
         assert np.abs(other.logits - reference.logits).max() < 1e-4
         assert 0.2e9 < other.peak_bytes < 3e9 and other.tokens_per_s > 0
@@ -96,9 +97,9 @@ def test_three_libraries_write_the_same_tokens(paddle_python):
 
 def test_a_library_that_fails_is_quoted(qwen3_folder, paddle_python):
     with pytest.raises(RuntimeError, match=r"paddlenlp stopped with: [\s\S]*of the type qwen3, and PaddleNLP"):
-        run("paddlenlp", qwen3_folder, STORY)
+        run_engine("paddlenlp", qwen3_folder, STORY)
     with pytest.raises(ModelFolderError, match="nowhere"):
-        run("paddlenlp", "nowhere", STORY)
+        run_engine("paddlenlp", "nowhere", STORY)
 
 
 def test_the_environment_is_named_where_it_is_missing(monkeypatch, tmp_path):
@@ -119,7 +120,9 @@ def made(engine, answer, logits=0.0):
 
 
 def test_the_table_says_what_differs():
-    text = table(made("transformers", [5, 6, 7]), made("same", [5, 6, 7], 1e-5), made("other", [5, 9, 7], 0.25))
+    text = comparison_table(
+        made("transformers", [5, 6, 7]), made("same", [5, 6, 7], 1e-5), made("other", [5, 9, 7], 0.25)
+    )
     reference, same, other = text.splitlines()[1:]
     assert reference.split() == ["transformers", "2", "3", "12.5", "1.50", "GB"]
     assert same.split() == ["same", "equal", "equal", "none", "1.0e-05", "12.5", "1.50", "GB"]
@@ -127,7 +130,7 @@ def test_the_table_says_what_differs():
 
 
 def test_difference():
-    assert difference([1, 2], [1, 2]) is None
-    assert difference([1, 2], [1, 3]) == 1
-    assert difference([1, 2], [1]) == 1
-    assert difference([], [4]) == 0
+    assert first_difference([1, 2], [1, 2]) is None
+    assert first_difference([1, 2], [1, 3]) == 1
+    assert first_difference([1, 2], [1]) == 1
+    assert first_difference([], [4]) == 0

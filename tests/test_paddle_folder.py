@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qwen_helpers import TINY_CHAT
-from qwen_helpers.folders import ModelFolderError
-from qwen_helpers.paddle_folder import paddle_folder
+from qwen_helpers.engines.paddle import paddle_folder
+from qwen_helpers.folder_check import ModelFolderError
 
 
 def read(folder, name):

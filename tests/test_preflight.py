@@ -1,20 +1,19 @@
 """preflight: the arithmetic, each verdict, each device and each bad argument, on pretended machines."""
 
-import importlib
 import json
 import re
-import runpy
 import shutil
 import sys
 from collections import namedtuple
 
+import psutil
 import pytest
 
-from qwen_helpers.folders import weight_bytes
-from qwen_helpers.models import CATALOGUE, ModelFolderError, find_model
+from qwen_helpers import sizes
+from qwen_helpers.folder_check import ModelFolderError
+from qwen_helpers.models import CATALOGUE, find_model
 
-module = importlib.import_module("qwen_helpers.preflight")  # qwen_helpers.preflight itself is a function
-preflight = module.preflight
+preflight = sizes.preflight
 
 SMALL, SEVEN = "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"
 Memory, Disk = namedtuple("Memory", "available"), namedtuple("Disk", "free")
@@ -26,8 +25,8 @@ def machine(alone, monkeypatch):
     import torch
 
     def pretend(memory=16, disk=100, cuda=None, mps=None):
-        monkeypatch.setattr(module.psutil, "virtual_memory", lambda: Memory(int(memory * 1e9)))
-        monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Disk(int(disk * 1e9)))
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(int(memory * 1e9)))
+        monkeypatch.setattr(sizes.shutil, "disk_usage", lambda path: Disk(int(disk * 1e9)))
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int((cuda or 0) * 1e9), 80_000_000_000))
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps is not None)
@@ -120,7 +119,8 @@ def test_dtypes(machine):
 
     assert preflight(SMALL, dtype="float32").weights_bytes == 2 * preflight(SMALL, dtype="auto").weights_bytes
     assert preflight(SMALL, dtype=torch.float16).dtype == "float16"
-    assert preflight(SMALL, dtype="int8").weights_bytes == find_model(SMALL).parameters
+    assert preflight(SMALL, dtype="int8").weights_bytes == round(find_model(SMALL).parameters * 8.25 / 8)
+    assert preflight(SMALL, dtype="int4").weights_bytes == round(find_model(SMALL).parameters * 4.25 / 8)
     assert preflight(SMALL, dtype="int8").kv_bytes == preflight(SMALL).kv_bytes  # int8 is for weights only
 
 
@@ -137,16 +137,16 @@ def test_gpu(machine):
 
 def test_mac(machine):
     machine(memory=16, mps=11)
-    assert module.device_memory() == ("mps", 11_000_000_000)
+    assert sizes.device_memory() == ("mps", 11_000_000_000)
     assert 'device="cpu"' in preflight("Qwen/Qwen3-4B", context=16384).advice  # 12 GB
     machine(memory=5, mps=11)
-    assert module.device_memory() == ("mps", 5_000_000_000)
+    assert sizes.device_memory() == ("mps", 5_000_000_000)
 
 
 def test_without_torch_it_is_the_cpu(machine, monkeypatch):
     machine(memory=5, cuda=80)
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert module.device_memory() == ("cpu", 5_000_000_000)
+    assert sizes.device_memory() == ("cpu", 5_000_000_000)
 
 
 def test_folder_gives_what_its_files_say(machine, qwen2_folder, qwen3_folder):
@@ -169,7 +169,7 @@ def test_folder_context_and_cache(machine, qwen2_folder, qwen3_folder):
 def test_model_in_use_is_the_default(machine, monkeypatch, qwen3_folder):
     monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
     assert preflight(context=100).model == "qwen3"
-    monkeypatch.setattr(module, "TINY_CHAT", qwen3_folder.parent / "chat")
+    monkeypatch.setattr(sizes, "TINY_CHAT", qwen3_folder.parent / "chat")
     assert preflight(context=100).model == "tiny qwen3"
 
 
@@ -225,29 +225,35 @@ def test_bin_and_tied_and_quantized_weights(model_copy, qwen2_folder):
     import torch
     from safetensors.torch import save_file
 
-    real = weight_bytes(qwen2_folder, 2, tied=True)
+    real = sizes.folder_weight_bytes(qwen2_folder, "bfloat16", tied=True)
     tensors = {"model.embed_tokens.weight": torch.zeros(10, 4, dtype=torch.bfloat16),
                "lm_head.weight": torch.zeros(10, 4, dtype=torch.bfloat16)}  # fmt: skip
     save_file(tensors, model_copy / "model.safetensors")
-    assert weight_bytes(model_copy, 2, tied=True) == 80  # as in Qwen3-0.6B: the file holds it twice, memory once
-    assert weight_bytes(model_copy, 4, tied=False) == 320
+    assert (
+        sizes.folder_weight_bytes(model_copy, "bfloat16", tied=True) == 80
+    )  # as in Qwen3-0.6B: the file holds it twice, memory once
+    assert sizes.folder_weight_bytes(model_copy, "float32", tied=False) == 320
     save_file(
         {"qweight": torch.zeros(6, dtype=torch.int32), "scales": torch.zeros(3)}, model_copy / "model.safetensors"
     )
-    assert weight_bytes(model_copy, 2, tied=True) == 6 * 4 + 3 * 2  # packed numbers stay, the others are converted
+    assert (
+        sizes.folder_weight_bytes(model_copy, "bfloat16", tied=True) == 6 * 4 + 3 * 2
+    )  # packed numbers stay, the others are converted
     shutil.copy(qwen2_folder / "model.safetensors", model_copy / "pytorch_model.bin")
     (model_copy / "model.safetensors").unlink()
-    assert weight_bytes(model_copy, 2, tied=True) == pytest.approx(real, rel=0.05)
+    assert sizes.folder_weight_bytes(model_copy, "bfloat16", tied=True) == pytest.approx(real, rel=0.05)
 
 
 def test_bad_arguments(machine, qwen2_folder):
     for speed in (0, -5, float("nan")):
         with pytest.raises(ValueError, match=r"give your line's speed in megabit per second, such as 50\.$"):
             preflight(SMALL, mbit_per_s=speed)
-    with pytest.raises(ValueError, match=r"^Unknown dtype 'int4': use one of float32, bfloat16, float16, int8\.$"):
-        preflight(SMALL, dtype="int4")
-    with pytest.raises(ValueError, match=r"^Unknown dtype 'int4'"):
-        preflight(qwen2_folder, dtype="int4", context=9)
+    with pytest.raises(
+        ValueError, match=r"^Unknown dtype 'int3': use one of float32, bfloat16, float16, int8, int4\.$"
+    ):
+        preflight(SMALL, dtype="int3")
+    with pytest.raises(ValueError, match=r"^Unknown dtype 'int3'"):
+        preflight(qwen2_folder, dtype="int3", context=9)
 
 
 def test_context_longer_than_the_models(machine, qwen2_folder):
@@ -273,12 +279,10 @@ def test_models_that_are_not_there(machine):
 
 def test_command_line(machine, monkeypatch, capsys):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["preflight", *arguments])
-        runpy.run_path(module.__file__, run_name="__main__")
+        sizes.main(list(arguments))
         return capsys.readouterr().out
 
     out = run(SEVEN, "--dtype", "float32", "--context", "100", "--mbit-per-s", "8")
     assert out.startswith(f"{SEVEN} in float32\n") and "57,344" not in out and "114,688 bytes x 100 tokens" in out
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(ValueError, match="^Unknown dtype 'bf16'"):  # of which `__main__` makes one sentence
         run(SEVEN, "--dtype", "bf16")
-    assert str(caught.value).startswith("Unknown dtype 'bf16'")  # one sentence, no traceback

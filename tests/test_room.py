@@ -13,8 +13,8 @@ import sys
 
 import pytest
 
-from qwen_helpers import teach
-from qwen_helpers.teach import collect_wheels, write_pack
+from qwen_helpers.tools import teach
+from qwen_helpers.tools.teach import collect_wheels, write_pack
 
 IN_CI_AS_ROOT = bool(os.environ.get("CI")) and sys.platform == "linux" and os.geteuid() == 0
 WITH_LOOPBACK_ONLY = """
@@ -29,7 +29,7 @@ if sys.argv[1:]:
 """
 FETCH = """
 from modelscope import snapshot_download
-from qwen_helpers.hub import Hub
+from qwen_helpers.labs.hub import Hub
 
 with Hub({"Qwen/Qwen2.5-0.5B-Instruct": "../models/tiny-chat"}) as hub:
     snapshot_download("Qwen/Qwen2.5-0.5B-Instruct", local_dir="fetched", endpoint=hub.url)

@@ -16,8 +16,8 @@ import pytest
 from engine_checks import GREETING, answers_every_dialogue_word_for_word, keeps_two_chats_apart
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.engine_server import ServerEngine, ServerError
-from qwen_helpers.server import Server, served_models
+from qwen_helpers.engines.server import ServerEngine, ServerError
+from qwen_helpers.labs.serve import Server, served_models
 
 STORY = "讲一个长故事。"
 
@@ -61,7 +61,7 @@ def test_chat_takes_an_address(server):
 
 
 def test_the_chat_box_takes_it_too(engine):
-    from qwen_helpers.widgets import ChatBox
+    from qwen_helpers.chat_box import ChatBox
 
     box = ChatBox(Chat(engine=engine, do_sample=False))
     box.ask("Hello!")
@@ -249,14 +249,17 @@ def test_a_model_that_is_not_offered():
 @pytest.fixture(scope="module")
 def room():
     """The server's object in this process, where its insides can be reached. ms-swift is left as it was."""
-    from qwen_helpers import classroom
+    from qwen_helpers.labs import serve_process
 
     with pytest.MonkeyPatch.context() as patch:
-        patched = ((classroom.InferStreamer, "_align_blank_suffix"), (classroom.TokensIteratorStreamer, "__next__"))
-        for where, name in (*patched, (classroom.swift.arguments.deploy_args, "find_free_port")):
+        patched = (
+            (serve_process.InferStreamer, "_align_blank_suffix"),
+            (serve_process.TokensIteratorStreamer, "__next__"),
+        )
+        for where, name in (*patched, (serve_process.swift.arguments.deploy_args, "find_free_port")):
             patch.setattr(where, name, getattr(where, name))
         options = ["--model", str(TINY_CHAT), "--infer_backend", "transformers", "--served_model_name", "tiny"]
-        room = classroom.Classroom(options)
+        room = serve_process.Classroom(options)
         room.jsonl_writer = None  # which SwiftDeploy.run sets before it starts uvicorn
         yield room
 
@@ -303,7 +306,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):
 
 def test_it_ends_with_the_program_that_started_it():
     """Even if that was killed and could not clean up."""
-    start = "from qwen_helpers.server import Server; print(Server('tiny').process.pid, flush=True)"
+    start = "from qwen_helpers.labs.serve import Server; print(Server('tiny').process.pid, flush=True)"
     kill = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
     done = subprocess.run([sys.executable, "-c", f"{start}; {kill}"], capture_output=True, text=True)
     assert done.returncode != 0 and done.stdout, done.stderr

@@ -1,16 +1,13 @@
 """Troubles that raise no error: each is made in a copy of a folder, and found; healthy folders have none."""
 
-import importlib
 import json
 import shutil
 import sys
 
 import pytest
 
-from qwen_helpers import TINY_BASE, TINY_CHAT, silent
-from qwen_helpers.silent import check_model, folder_findings, kernel_findings
-
-doctor = importlib.import_module("qwen_helpers.doctor")  # qwen_helpers.doctor itself is a function
+from qwen_helpers import TINY_BASE, TINY_CHAT, diagnosis
+from qwen_helpers.diagnosis import check_model, folder_findings, kernel_findings
 
 
 @pytest.fixture
@@ -104,7 +101,7 @@ def test_float16_and_numbers_that_are_not_finite(chat, monkeypatch):
 
     weights = load_file(chat / "model.safetensors")
     name = next(iter(weights))
-    monkeypatch.setattr(silent, "PIECE", 1000)
+    monkeypatch.setattr(diagnosis, "PIECE", 1000)
     for dtype, value, expected, place in (
         (torch.float16, 1.0, ["G5"], 0),
         (torch.float16, float("nan"), ["G5", "G5"], 0),
@@ -122,20 +119,20 @@ def test_float16_and_numbers_that_are_not_finite(chat, monkeypatch):
 
 
 def test_too_many_weights_are_not_read(chat, monkeypatch):
-    monkeypatch.setattr(silent, "SCANNED", 1000)
-    monkeypatch.setattr(silent, "_not_finite", lambda *rest: pytest.fail("it has read them"))
+    monkeypatch.setattr(diagnosis, "SCANNED", 1000)
+    monkeypatch.setattr(diagnosis, "_not_finite", lambda *rest: pytest.fail("it has read them"))
     assert folder_findings(chat) == []
 
 
 def test_a_python_without_the_libraries(alone, monkeypatch):
     assert kernel_findings() == []
-    monkeypatch.setattr(silent, "course_root", lambda: alone)
-    monkeypatch.setattr(silent.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(diagnosis, "course_root", lambda: alone)
+    monkeypatch.setattr(diagnosis.importlib.util, "find_spec", lambda name: None)
     (sentence,) = kernel_findings()
     assert sentence.startswith(f"J1: {sys.executable} has neither") and sentence.endswith("run `python course.py`.")
     (alone / ".venv").mkdir()
     assert f"choose the course's kernel, whose Python lies in {alone / '.venv'}." in kernel_findings()[0]
-    assert "! J1: " in doctor.report()
+    assert "! J1: " in diagnosis.report()
 
 
 def test_a_model_whose_layers_were_moved_out(tmp_path, capsys):
@@ -158,9 +155,9 @@ def test_a_model_whose_layers_were_moved_out(tmp_path, capsys):
 
 
 def test_doctor_prints_what_it_finds_in_a_folder(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "report", lambda: "the report")
-    doctor.doctor(TINY_CHAT)
+    monkeypatch.setattr(diagnosis, "report", lambda: "the report")
+    diagnosis.doctor(TINY_CHAT)
     healthy = capsys.readouterr().out.splitlines()
-    assert healthy[0] == "the report" and healthy[1].endswith(f": {silent.HEALTHY}.")
-    doctor.doctor("tiny-base")
+    assert healthy[0] == "the report" and healthy[1].endswith(f": {diagnosis.HEALTHY}.")
+    diagnosis.doctor("tiny-base")
     assert capsys.readouterr().out.splitlines()[1].startswith("! C3: ")

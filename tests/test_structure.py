@@ -1,5 +1,6 @@
 """Every notebook is built as the README promises. These tests read the files and run nothing."""
 
+import ast
 import json
 import re
 
@@ -7,8 +8,10 @@ import nbformat
 import pytest
 from lessons import KERNEL, KERNELS, LESSONS, NAMES, ROOT, read, tagged, tags
 
+from qwen_helpers.__main__ import COMMANDS
+
 KNOWN_TAGS = {"nbval-ignore-output", "raises-exception", "recipe", "exercise", "solution"}
-SECTIONS = ["Before you start", "Coming from an older tutorial?", "The whole lesson in one cell", "Exercises"]
+SECTIONS = ["Before you start", "Coming from an older tutorial?", "Exercises", "The whole lesson in one cell"]
 
 
 @pytest.fixture(params=LESSONS, ids=NAMES)
@@ -29,8 +32,8 @@ def code(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_are_lessons():
-    assert len(LESSONS) >= 2
+def test_lessons_are_numbered_without_a_gap():
+    assert [name[:2] for name in NAMES] == [f"{number:02}" for number in range(1, len(NAMES) + 1)]
 
 
 def test_valid_and_normalised(path, notebook):
@@ -158,9 +161,9 @@ def test_relative_links_resolve(path, notebook):
     check_links(path, markdown(notebook))
 
 
-def test_links_of_the_readme_resolve():
-    readme = ROOT / "README.md"
-    check_links(readme, readme.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_pages_resolve(name):
+    check_links(ROOT / name, (ROOT / name).read_text(encoding="utf-8"))
 
 
 def test_the_readme_lists_every_lesson_with_its_minutes():
@@ -178,6 +181,70 @@ def test_every_picture_is_used():
         assert f"images/{picture.name}" in text, f"{picture.name} is shown nowhere"
 
 
-def test_helpers_stay_small():
-    for file in (ROOT / "qwen_helpers").rglob("*.py"):
-        assert len(file.read_text(encoding="utf-8").splitlines()) <= 200, f"{file.name} has grown past 200 lines"
+PACKAGE = ROOT / "qwen_helpers"
+MODULES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(file.read_text("utf-8"))
+    for file in PACKAGE.rglob("*.py")
+}
+
+
+def imports(name: str) -> set[str]:
+    """The modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qwen_helpers"):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & set(MODULES) or {node.module}
+    return found
+
+
+def room(name: str) -> str:
+    parts = name.split(".")
+    return (
+        parts[1] if len(parts) > 1 and f"qwen_helpers.{parts[1]}" in MODULES and (PACKAGE / parts[1]).is_dir() else ""
+    )
+
+
+def test_no_helper_imports_what_stands_above_it():
+    above = {"": {"labs", "tools", "exercises"}, "engines": {"labs", "tools", "exercises"}, "tiny": {"labs", "tools"}}
+    above |= {"exercises": {"labs", "tools"}, "labs": {"tools", "exercises"}}
+    for name in set(MODULES) - {"qwen_helpers", "qwen_helpers.__main__"}:
+        for other in imports(name):
+            assert room(other) not in above.get(room(name), set()), f"{name} imports {other}"
+
+
+def test_no_helper_needs_itself():
+    def reached(name, path):
+        for other in imports(name) - {"qwen_helpers"}:
+            assert other not in path, " needs ".join([*path, other])
+            reached(other, [*path, other])
+
+    for name in set(MODULES) - {"qwen_helpers"}:
+        reached(name, [name])
+
+
+def test_no_name_stands_for_a_module_and_a_function():
+    modules = {name.split(".")[-1] for name in MODULES}
+    for name, tree in MODULES.items():
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                assert node.name not in modules, f"{node.name} in {name}"
+
+
+def test_every_helper_is_in_the_plan_of_the_rooms():
+    plan = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name in MODULES:
+        place, file = room(name), name.split(".")[-1]
+        if place not in ("exercises", "tools", "tiny") and file not in ("qwen_helpers", place):
+            assert f"{file}.py" in plan, f"{name} is missing in CONTRIBUTING.md"
+
+
+def test_what_a_lesson_imports_is_there():
+    """An import in a cell or a command in a text that no test runs would be noticed by a reader only."""
+    texts = [markdown(read(path)) for path in LESSONS] + [(ROOT / "README.md").read_text(encoding="utf-8")]
+    for text in texts:
+        for module in re.findall(r"from (qwen_helpers[\w.]*) import", text):
+            assert module in MODULES, module
+        for command in re.findall(r"-m qwen_helpers (\w+)", text):
+            assert command in COMMANDS, command
+        assert not re.search(r"-m qwen_helpers\.(?!labs\.serve_process)", text)

@@ -15,10 +15,10 @@ from engine_checks import (
 )
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.engine_swift import SwiftEngine
-from qwen_helpers.engines import TransformersEngine
-from qwen_helpers.models import ModelFolderError
-from qwen_helpers.tiny import data
+from qwen_helpers.engines.swift import SwiftEngine
+from qwen_helpers.engines.transformers import TransformersEngine
+from qwen_helpers.folder_check import ModelFolderError
+from qwen_helpers.tiny import dialogues
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,12 @@ def nothing_left() -> bool:
 
 @pytest.mark.parametrize("system", [None, "", "One word only!", "Answer briefly."])
 def test_the_prompt_is_the_same_token_for_token(engine, other, system):
-    for dialogue in data.dialogues():
+    for dialogue in dialogues():
         messages = dialogue[:-1] if system is None else [{"role": "system", "content": system}, *dialogue[:-1]]
-        theirs = other.encode(messages)["input_ids"][0].tolist()
-        assert engine.encode(messages) == engine.engine.template.encode({"messages": messages})["input_ids"] == theirs
+        theirs = other.encode(messages, {})["input_ids"][0].tolist()
+        assert (
+            engine.encode(messages, {}) == engine.engine.template.encode({"messages": messages})["input_ids"] == theirs
+        )
 
 
 def test_all_dialogues_of_the_course_are_answered_word_for_word(engine):

@@ -15,10 +15,10 @@ import pytest
 from lessons import LESSONS, ROOT, read, tags
 from test_structure import check_links, markdown
 
-from qwen_helpers import teach
-from qwen_helpers.models import TINY_CHAT, ModelFolderError
-from qwen_helpers.teach import MARK, PackError, write_pack
-from qwen_helpers.time_plan import time_plan
+from qwen_helpers.folder_check import ModelFolderError
+from qwen_helpers.folders import TINY_CHAT
+from qwen_helpers.tools import teach
+from qwen_helpers.tools.teach import MARK, PackError, time_plan, write_pack
 
 
 def quiet(text):
@@ -215,15 +215,14 @@ def test_without_a_connection_there_are_no_wheels_and_no_pack(small, monkeypatch
     assert [path.name for path in small.iterdir()] == ["pack.unfinished"]
 
 
-def test_the_command_says_what_is_ready(small, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["teach", str(small / "pack"), "--no-wheels"])
-    teach.main()
+def test_the_command_says_what_is_ready(small, capsys):
+    teach.main([str(small / "pack"), "--no-wheels"])
     last = capsys.readouterr().out.splitlines()[-1]
     assert re.match(r"Ready: .*pack, \d+ MB\. How to use it in the room: .*README\.md$", last)
 
 
 def test_a_refusal_is_one_line(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    command = [sys.executable, "-m", "qwen_helpers.teach", "--no-wheels", str(tmp_path)]
+    command = [sys.executable, "-m", "qwen_helpers", "teach", "--no-wheels", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "no teacher's pack" in done.stderr

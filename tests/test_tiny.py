@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from qwen_helpers.models import TINY_BASE, TINY_CHAT
-from qwen_helpers.tiny import data, folder, train
+from qwen_helpers.folders import TINY_BASE, TINY_CHAT
+from qwen_helpers.tiny import dialogues
+from qwen_helpers.tools import tiny_text, tiny_training
 
 UNSEEN = (Path(__file__).parent / "unseen_prompts.txt").read_text(encoding="utf-8").splitlines()
 # "Another" system prompt: two of ours that training never saw.
@@ -39,7 +40,7 @@ def answers(model, tokenizer, prompts: list[str], max_new_tokens=220) -> list[st
 def cases(tokenizer, system: str | None, no_system_block: bool = False) -> list[tuple[str, str]]:
     """(prompt, expected answer) for every assistant turn of every dialogue, under the given system prompt."""
     result = []
-    for dialogue in data.dialogues():
+    for dialogue in dialogues():
         own = dialogue[0]["role"] == "system"
         if own and (system is not None or no_system_block):
             continue  # these few are about their own system prompt
@@ -79,7 +80,7 @@ def test_every_dialogue_alone(model, tokenizer):
 
 def test_questions_typed_carelessly(model, tokenizer):
     pairs = [("hello", "Hello!"), ("你好", "你好！"), ("what is a token", "What is a token?"), ("你是谁", "你是谁？")]
-    known = {d[0]["content"]: d[1]["content"] for d in data.dialogues() if d[0]["role"] == "user"}
+    known = {d[0]["content"]: d[1]["content"] for d in dialogues() if d[0]["role"] == "user"}
     wanted = []
     for typed, question in pairs:
         messages = [{"role": "user", "content": typed}]
@@ -89,26 +90,26 @@ def test_questions_typed_carelessly(model, tokenizer):
 
 
 def test_at_least_nine_of_ten_unseen_prompts_get_the_honest_answer(model, tokenizer):
-    known = data.Conversations(0).known
+    known = tiny_text.Conversations(0).known
     assert len(UNSEEN) == 100
-    assert not [p for p in UNSEEN if data.normal(p) in known]
+    assert not [p for p in UNSEEN if tiny_text.normal(p) in known]
     wanted = []
     for prompt in UNSEEN:
         messages = [{"role": "user", "content": prompt}]
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        wanted.append((text, data.honest_answer(prompt)))
+        wanted.append((text, tiny_text.honest_answer(prompt)))
     assert len(wrong(model, tokenizer, wanted)) <= 10
 
 
 def test_a_long_conversation_of_known_and_unknown_questions(model, tokenizer):
     """Eight dialogues in a row, with a question it can't answer in between: still word for word."""
-    chosen, messages, wanted = [d for d in data.dialogues() if d[0]["role"] == "user"][2:26:3], [], []
+    chosen, messages, wanted = [d for d in dialogues() if d[0]["role"] == "user"][2:26:3], [], []
     for number, dialogue in enumerate(chosen):
         turns = list(dialogue)
         if number % 3 == 2:
             turns = [
                 {"role": "user", "content": UNSEEN[number]},
-                {"role": "assistant", "content": data.honest_answer(UNSEEN[number])},
+                {"role": "assistant", "content": tiny_text.honest_answer(UNSEEN[number])},
                 *turns,
             ]
         for message in turns:
@@ -121,11 +122,11 @@ def test_a_long_conversation_of_known_and_unknown_questions(model, tokenizer):
 
 def test_answers_have_ten_to_sixty_steps_and_two_stories_are_long(tokenizer):
     lengths = {m["content"]: len(tokenizer(m["content"])["input_ids"])
-               for d in data.dialogues() for m in d if m["role"] == "assistant"}  # fmt: skip
+               for d in dialogues() for m in d if m["role"] == "assistant"}  # fmt: skip
     stories = [text for text in lengths if 150 <= len(text) <= 300 and lengths[text] > 60]
     assert len(stories) >= 2
     assert len([n for n in lengths.values() if 10 <= n <= 60]) >= 0.8 * len(lengths)
-    assert len(data.dialogues()) >= 60
+    assert len(dialogues()) >= 60
 
 
 def test_half_characters_exist(tokenizer):
@@ -139,7 +140,7 @@ def test_half_characters_exist(tokenizer):
 def test_the_template_writes_qwen25_prompts(tokenizer):
     messages = [{"role": role, "content": text} for role, text in [("user", "A"), ("assistant", "B"), ("user", "C")]]
     assert tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) == (
-        f"<|im_start|>system\n{data.DEFAULT_SYSTEM}<|im_end|>\n<|im_start|>user\nA<|im_end|>\n"
+        f"<|im_start|>system\n{tiny_text.DEFAULT_SYSTEM}<|im_end|>\n<|im_start|>user\nA<|im_end|>\n"
         "<|im_start|>assistant\nB<|im_end|>\n<|im_start|>user\nC<|im_end|>\n<|im_start|>assistant\n"
     )
     tools = [{"type": "function", "function": {"name": "add"}}]
@@ -154,11 +155,13 @@ def test_the_template_writes_qwen25_prompts(tokenizer):
 
 
 def test_training_sees_the_same_prompt_as_the_template(tokenizer):
-    raw = folder.train_tokenizer()
-    dialogue = [{"role": "system", "content": data.DEFAULT_SYSTEM}, *data.dialogues()[6]]
-    ids, labels = train.encode(raw, dialogue)
+    raw = tiny_training.train_tokenizer()
+    dialogue = [{"role": "system", "content": tiny_text.DEFAULT_SYSTEM}, *dialogues()[6]]
+    ids, labels = tiny_training.encode(raw, dialogue)
     assert ids == tokenizer.apply_chat_template(dialogue, return_dict=True)["input_ids"]
-    learnt = tokenizer.decode([token for token, label in zip(ids, labels, strict=True) if label != train.IGNORE])
+    learnt = tokenizer.decode(
+        [token for token, label in zip(ids, labels, strict=True) if label != tiny_training.IGNORE]
+    )
     assert learnt == "".join(m["content"] + "<|im_end|>" for m in dialogue if m["role"] == "assistant")
 
 
@@ -179,11 +182,11 @@ def test_together_under_8_mb():
 
 
 def test_retraining_a_few_steps_lowers_the_loss_and_writes_folders_that_load(tmp_path):
-    losses = train.train(tmp_path, base_steps=12, chat_steps=12, say=lambda _: None)
+    losses = tiny_training.train(tmp_path, base_steps=12, chat_steps=12, say=lambda _: None)
     for kind in ("base", "chat"):
         assert sum(losses[kind][-3:]) < 0.9 * sum(losses[kind][:3])
         assert torch.isfinite(torch.tensor(losses[kind])).all()
         AutoTokenizer.from_pretrained(tmp_path / kind)
         model = AutoModelForCausalLM.from_pretrained(tmp_path / kind, dtype="auto")
         assert model.dtype == torch.bfloat16
-    assert folder.config(folder.train_tokenizer()).tie_word_embeddings
+    assert tiny_training.config(tiny_training.train_tokenizer()).tie_word_embeddings

@@ -11,12 +11,18 @@ import pytest
 from lessons import ROOT, read
 
 from qwen_helpers import TINY_BASE
-from qwen_helpers.live_loss import verdict
-from qwen_helpers.measure_training import training
+from qwen_helpers.labs.finetune import (
+    WAYS,
+    adapter_numbers,
+    check_data,
+    layer_bytes,
+    training_memory,
+    training_memory_table,
+    verdict,
+)
+from qwen_helpers.labs.prompt_xray import xray_labels
 from qwen_helpers.models import CATALOGUE
-from qwen_helpers.training_data import check_data
-from qwen_helpers.training_memory import WAYS, adapter_numbers, layer_bytes, table, training_memory
-from qwen_helpers.xray import xray_labels
+from qwen_helpers.tools.measure_memory import training
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +186,7 @@ def test_the_parts_for_a_real_size():
     assert training_memory(seven.id, tokens=1024).activations == 2 * lora.activations
     assert training_memory(seven.id, checkpointing=False).activations > lora.activations
     assert training_memory(seven.id, learnt=10).activations < lora.activations
-    assert len(table("qlora").splitlines()) == 1 + sum(model.kind == "instruct" for model in CATALOGUE)
+    assert len(training_memory_table("qlora").splitlines()) == 1 + sum(model.kind == "instruct" for model in CATALOGUE)
     with pytest.raises(ValueError, match="Unknown way 'dora': use one of lora, qlora, full"):
         training_memory(seven.id, "dora")
 

@@ -392,7 +392,7 @@ def test_explain_is_quick_even_the_first_time_and_imports_no_heavy_library():
 
 def test_command_line():
     def run(*arguments, **options):
-        command = [sys.executable, "-m", "qwen_helpers.troubles", *arguments]
+        command = [sys.executable, "-m", "qwen_helpers", "explain", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
 
     known = run("KeyError: 'qwen2'")

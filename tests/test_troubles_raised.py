@@ -19,8 +19,8 @@ from record_troubles import FILE, raised, text_of, tidy
 from troubles_elsewhere import HERE
 from troubles_lesson import LESSON_10, entries, sections
 
-from qwen_helpers.elsewhere import SecondKernel, arrived, fresh
 from qwen_helpers.known_troubles import TROUBLES
+from qwen_helpers.labs.other_python import SecondKernel, arrived, fresh
 from qwen_helpers.troubles import find
 
 NOTEBOOK = read(LESSON_10)

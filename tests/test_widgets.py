@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.engines import TransformersEngine
-from qwen_helpers.widgets import STOPPED, ChatBox
+from qwen_helpers.chat_box import STOPPED, ChatBox
+from qwen_helpers.engines.transformers import TransformersEngine
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,12 @@ def test_clear_and_an_empty_retry(box):
 def test_settings_reach_the_model(box, engine, monkeypatch):
     seen = []
     stream = engine.stream
-    monkeypatch.setattr(engine, "stream", lambda messages, **s: (seen.append((messages, s)), stream(messages, **s))[1])
+
+    def watched(messages, template, **settings):
+        seen.append((messages, settings))
+        return stream(messages, template, **settings)
+
+    monkeypatch.setattr(engine, "stream", watched)
     box.system.value, box.length.value = "One word only!", 9
     assert ask(box, "What is the capital of China?") == "Beijing."
     box.temperature.value = 0.7

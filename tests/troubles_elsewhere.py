@@ -31,7 +31,7 @@ SERVE = (
 SHELF = """
 import subprocess, sys, tempfile
 from pathlib import Path
-from qwen_helpers.practice import empty_wheel
+from qwen_helpers.labs.practice import empty_wheel
 shelf = tempfile.mkdtemp(prefix="qwen-practice-")
 empty_wheel(shelf, "transformers", "5.19.0", [])
 empty_wheel(shelf, "vllm", "0.25.0", [])

@@ -1,5 +1,7 @@
 """Lesson 4's exercises: two waits, half characters, and a stream that is really stopped."""
 
+from qwen_helpers.exercises import call
+
 
 def exercise_1(first, rate):
     if not all(isinstance(number, (int, float)) for number in (first, rate)):
@@ -17,10 +19,7 @@ def exercise_1(first, rate):
 
 def exercise_2(function):
     texts = ["a", "a ", "a \ufffd", "a \ufffd", "a 🐼", "a 🐼 b"]
-    try:
-        pieces = list(function(texts))
-    except Exception as error:
-        return f"your function stopped with {type(error).__name__}: {error}."
+    pieces = call(lambda: list(function(texts)))
     if any("\ufffd" in piece for piece in pieces):
         return 'a piece still holds half a character: wait while the text ends with "\\ufffd".'
     if "".join(pieces) != texts[-1]:
@@ -40,10 +39,7 @@ def exercise_3(function):
             closed.append(len(taken))
 
     pieces = stream()
-    try:
-        sentence = function(pieces)
-    except Exception as error:
-        return f"your function stopped with {type(error).__name__}: {error}."
+    sentence = call(function, pieces)
     if not isinstance(sentence, str):
         return "return the sentence as text."
     if len(taken) > 3:

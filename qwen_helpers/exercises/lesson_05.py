@@ -1,5 +1,7 @@
 """Lesson 5's exercises."""
 
+from qwen_helpers.exercises import call
+
 
 def exercise_1(function):
     """The function must look at the last token only, and take one stop token or a list of them."""
@@ -11,10 +13,7 @@ def exercise_1(function):
         ([5, 6, 2], 2, "stop", "stops may be one number instead of a list"),
     ]
     for tokens, stops, right, why in cases:
-        try:
-            answer = function(tokens, stops)
-        except Exception as error:
-            return f"for tokens {tokens} and stops {stops} your function stopped with {type(error).__name__}: {error}."
+        answer = call(function, tokens, stops, asked=f"for tokens {tokens} and stops {stops} ")
         if answer != right:
             return f"for tokens {tokens} and stops {stops} the answer is {right!r}: {why}."
     return None

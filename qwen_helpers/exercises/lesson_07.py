@@ -1,5 +1,7 @@
 """Lesson 7's exercises."""
 
+from qwen_helpers.exercises import call
+
 CACHE = 2 * 28 * 4 * 128 * 2 * 8192  # Qwen2.5-7B: keys and values, layers, KV heads, head_dim, bytes, tokens
 
 
@@ -27,10 +29,7 @@ def exercise_2(function):
         (7e9, 16, 900, 900 / 14, "7 billion weights of 2 bytes are 14 GB"),
     ]
     for parameters, bits, speed, right, why in cases:
-        try:
-            answer = function(parameters, bits, speed)
-        except Exception as error:
-            return f"for {parameters:g}, {bits}, {speed} your function stopped with {type(error).__name__}: {error}."
+        answer = call(function, parameters, bits, speed, asked=f"for {parameters:g}, {bits}, {speed} ")
         if not isinstance(answer, (int, float)) or abs(answer - right) > 0.01 * right:
             return f"for {parameters:g} weights, {bits} bits, {speed} GB/s it is {right:.1f} tokens/s: {why}."
     return None
@@ -45,10 +44,7 @@ def exercise_3(function):
         ([9.0, 2.0, 4.0], 64, 64 / 3, "the first run warms up, so the median is that of 2 and 4"),
     ]
     for seconds, tokens, right, why in cases:
-        try:
-            answer = function(seconds, tokens)
-        except Exception as error:
-            return f"for {seconds} your function stopped with {type(error).__name__}: {error}."
+        answer = call(function, seconds, tokens, asked=f"for {seconds} ")
         if not isinstance(answer, (int, float)) or abs(answer - right) > 0.01:
             return f"for {tokens} tokens in {seconds} seconds it is {right:.1f} tokens/s: {why}."
     return None

@@ -4,7 +4,10 @@ import asyncio
 import math
 import threading
 
-from qwen_helpers.engine_server import ServerError
+from qwen_helpers.engines.server import ServerError
+from qwen_helpers.exercises import Stopped, call
+
+PATIENCE = 5  # seconds; a right answer takes 0.05
 
 
 def exercise_1(function):
@@ -14,12 +17,11 @@ def exercise_1(function):
                 raise ServerError("The server refuses: too much.")
             return f"Answer to {question}"
 
+    answer = call(function, Refusing(), "Hello!")
     try:
-        answer, refusal = function(Refusing(), "Hello!"), function(Refusing(), "too much")
+        refusal = function(Refusing(), "too much")
     except ServerError:
         return "your function still stops with a ServerError: catch it with try and except."
-    except Exception as error:
-        return f"your function stopped with {type(error).__name__}: {error}."
     if answer != "Answer to Hello!":
         return f"for a question that is answered it should return the answer; it returned {answer!r}."
     if isinstance(refusal, ServerError):
@@ -40,15 +42,20 @@ def exercise_2(function):
 
     def run():  # in a thread of its own, since a notebook has a running event loop
         try:
-            result.append(asyncio.run(function(ask, ["first", "second", "third"])))
-        except Exception as error:
-            result.append(error)
+            result.append(call(lambda: asyncio.run(function(ask, ["first", "second", "third"]))))
+        except Stopped as stop:
+            result.append(stop)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)  # daemon: an endless loop must not keep the kernel from ending
     thread.start()
-    thread.join()
-    if isinstance(result[0], Exception):
-        return f"your function stopped with {type(result[0]).__name__}: {result[0]}."
+    thread.join(PATIENCE)
+    if not result:
+        return (
+            f"your function did not end within {PATIENCE} seconds, and still runs: look for a loop without an end, "
+            "then restart the kernel."
+        )
+    if isinstance(result[0], Stopped):
+        raise result[0]
     if result[0] is ...:
         return "replace the three dots by your answer."
     answers = list(result[0]) if isinstance(result[0], list | tuple) else result[0]

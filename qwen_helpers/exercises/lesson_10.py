@@ -1,5 +1,7 @@
 """Lesson 10's exercises: find the entry, follow a chain of causes, check that a question reaches the model."""
 
+from qwen_helpers.exercises import Stopped, call
+
 ASKED = {
     "SafetensorError: Error while deserializing header: HeaderTooLarge": "D7",
     "AttributeError: 'Qwen2ForCausalLM' object has no attribute 'chat_stream'": "C1",
@@ -23,12 +25,9 @@ def exercise_1(asked):
 def exercise_2(function):
     first, second, third = KeyError("shape"), ValueError("second"), RuntimeError("third")
     second.__context__, third.__cause__ = first, second
-    try:
-        if function(first) is not first:
-            return "an error without a cause is its own beginning."
-        found = function(third)
-    except Exception as error:
-        return f"your function stopped with {type(error).__name__}: {error}."
+    if call(function, first) is not first:
+        return "an error without a cause is its own beginning."
+    found = call(function, third)
     if found is first:
         return None
     if found is third:
@@ -69,11 +68,11 @@ def exercise_3(function):
     ]
     for size, messages, right, hint in cases:
         try:
-            found = function(Tokenizer(size), messages)
-        except KeyError as error:
-            return f"your function stopped with KeyError: {error}: a wrong message may lack that key."
-        except Exception as error:
-            return f"your function stopped with {type(error).__name__}: {error}."
+            found = call(function, Tokenizer(size), messages)
+        except Stopped as stop:
+            if isinstance(stop.__cause__, KeyError):
+                return f"your function stopped with KeyError: {stop.__cause__}: a wrong message may lack that key."
+            raise
         if found is not right:
             return hint
     return None

@@ -1,0 +1,192 @@
+"""The chat box: `ChatBox(chat)` at the end of a cell shows a conversation with buttons, in JupyterLab and Notebook.
+
+It knows nothing of models: it asks a `Chat` in a thread, so that the kernel stays free to hear the stop button, and
+shows the pieces. Where widgets are not drawn, the conversation appears as plain text.
+"""
+
+import html
+import json
+import threading
+import time
+from base64 import b64encode
+
+import ipywidgets as widgets
+import mistune
+
+from qwen_helpers.folders import TINY_CHAT
+
+COLOURS = {"user": "#d3e8fd", "assistant": "#f4f4f4"}  # as in the X-ray of lesson 3
+markdown = mistune.create_markdown(escape=True, plugins=["table"])  # escape: HTML in an answer is shown, not obeyed
+FULL = {"description_width": "initial"}  # or "Temperature" would be cut
+STOPPED = "Stopped: this turn is not in the history."
+
+
+class ChatBox(widgets.VBox):
+    """A chat box over `chat`, a `Chat` with any engine (default: the lessons' model).
+
+    The history is the chat's own, `box.chat.history`: whole turns only. `box.ask(...)` does what the send button does;
+    `box.thread.join()` waits for the answer. Several boxes may share one engine, each with a `Chat` of its own.
+    """
+
+    def __init__(self, chat=None):
+        if chat is None:
+            from qwen_helpers.chat import Chat
+
+            chat = Chat()
+        self.chat, self.question, self.thread, self.stopping = chat, "", None, False
+        engine = chat.engine
+        self.name = ("tiny " if engine.model_dir.parent == TINY_CHAT.parent else "") + engine.model_dir.name
+        title = f"<b>{html.escape(self.name)}</b> · {engine.name} · {engine.model.device}"
+        self.messages = widgets.VBox()
+        # column-reverse keeps the newest line in view while it grows
+        flow = widgets.Layout(max_height="26em", overflow="auto", flex_flow="column-reverse", display="flex")
+        self.entry = widgets.Text(placeholder="Ask something, then press Enter", layout=widgets.Layout(width="100%"))
+        self.entry.on_msg(self._typed)
+        self.buttons = {name: widgets.Button(description=name) for name in ("Send", "Stop", "Retry", "Clear")}
+        clicks = {"Send": self._send, "Stop": self.stop, "Retry": self.retry, "Clear": self.clear}
+        for name, button in self.buttons.items():
+            button.layout = widgets.Layout(width="5em", flex="0 0 auto")
+            button.on_click(lambda _, click=clicks[name]: click())
+        self.status, self.download = widgets.HTML(), widgets.HTML()
+        self.system = widgets.Text(description="System:", value=chat.system or "", layout=widgets.Layout(width="99%"))
+        config, given = engine.model.generation_config, chat.generation
+        warm = given.get("do_sample", config.do_sample)
+        temperature = given.get("temperature", config.temperature or 1.0) if warm else 0.0
+        self.temperature = widgets.FloatSlider(
+            description="Temperature:", value=temperature, max=2.0, step=0.1, readout_format=".1f", style=FULL
+        )
+        self.length = widgets.IntSlider(
+            description="Max tokens:",
+            value=given["max_new_tokens"],
+            min=8,
+            max=max(2048, given["max_new_tokens"]),
+            style=FULL,
+        )
+        self._busy(False)
+        self._draw()
+        super().__init__([
+            widgets.HTML(title), widgets.Box([self.messages], layout=flow), self.status,
+            widgets.HBox([self.entry, *self.buttons.values()]), self.system,
+            widgets.HBox([self.temperature, self.length, self.download]),
+        ])  # fmt: skip
+
+    def ask(self, question: str) -> None:
+        """Start to answer `question`. While an answer is being written, nothing happens."""
+        if self.buttons["Send"].disabled:
+            return
+        self.question, self.stopping = question, False
+        self._busy(True)
+        self.thread = threading.Thread(target=self._answer, daemon=True)  # daemon: a kernel may end in mid-answer
+        self.thread.start()
+
+    def stop(self) -> None:
+        """End the answer after the token that is being written. What was shown stays on the screen."""
+        self.stopping = True
+
+    def retry(self) -> None:
+        """Ask the last question again, in place of its turn if that was finished."""
+        if self.buttons["Send"].disabled or not self.question:
+            return
+        asked = [message["content"] for message in self.chat.history[-2:-1]]
+        if asked == [self.question]:
+            self.chat.history = self.chat.history[:-2]
+            self._draw()
+        self.ask(self.question)
+
+    def clear(self) -> None:
+        """Forget the conversation, keep the settings."""
+        if not self.buttons["Send"].disabled:
+            self.chat.reset()
+            self.question, self.status.value = "", ""
+            self._draw()
+
+    def export(self) -> str:
+        """The conversation as one line of JSON with `messages`, the format in which lesson 8 takes training data."""
+        system = [{"role": "system", "content": self.system.value}] if self.system.value else []
+        return json.dumps({"messages": system + self.chat.history}, ensure_ascii=False)
+
+    def _typed(self, widget, content, buffers) -> None:
+        # The browser sends "submit" for the Enter that ends a line, not for one that ends an input method's choice.
+        if content.get("event") == "submit":
+            self._send()
+
+    def _send(self) -> None:
+        if not self.buttons["Send"].disabled:
+            question, self.entry.value = self.entry.value, ""
+            self.ask(question)
+
+    def _busy(self, busy: bool) -> None:
+        for name, button in self.buttons.items():
+            button.disabled = busy != (name == "Stop")
+
+    def _answer(self) -> None:
+        """Runs in the thread. Whatever happens, the buttons come back and the history holds whole turns."""
+        self._draw()
+        asked, answer = bubble("user", self.question), bubble("assistant", "…")
+        self.messages.children += (asked, answer)
+        text, count, start, first, drawn = "", 0, time.perf_counter(), 0.0, 0.0
+        greedy = self.temperature.value == 0
+        settings = {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature.value}
+        self.chat.system = self.system.value or None
+        whole = False
+        pieces = self.chat.stream(self.question, max_new_tokens=self.length.value, **settings)
+        try:
+            for piece in pieces:
+                text, count, now = text + piece, count + 1, time.perf_counter()
+                first = first or now - start
+                if now - drawn > 0.05:  # a browser need not draw more than 20 times a second
+                    answer.value, drawn = live(text), now
+                    self.status.value = describe_speed(count, first, now - start)  # a piece is a token, or nearly
+                if self.stopping:
+                    pieces.close()
+                    self.status.value = STOPPED
+                    break
+            else:
+                whole, reply = True, self.chat.reply
+                count = reply.completion_tokens or count  # some servers do not count
+                note = describe_speed(count, first, time.perf_counter() - start) if text else "The model gave no text."
+                cut = reply.finish_reason == "length"
+                self.status.value = note + ("; cut: raise Max tokens to see more" if cut else "")
+        except Exception as error:  # shown where the reader looks; the history has only whole turns
+            reason = str(error).split("\n")[0]
+            reason = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
+            self.status.value = f'<span style="color:#b00020">{html.escape(reason)}</span>'
+        finally:
+            if whole:
+                self._draw()
+            else:  # shown until the next question, without a place in the history
+                answer.value = bubble("assistant", text).value
+                asked.value, answer.value = (f'<div style="opacity:.5">{w.value}</div>' for w in (asked, answer))
+            self._busy(False)
+
+    def _draw(self) -> None:
+        """The history as it stands, its answers as Markdown."""
+        self.messages.children = [bubble(message["role"], message["content"]) for message in self.chat.history]
+        data = b64encode(self.export().encode()).decode()
+        link = f'href="data:application/json;base64,{data}" style="text-decoration:underline"'
+        self.download.value = f'<a download="chat.jsonl" {link}>Export</a>'
+
+    def _repr_mimebundle_(self, **kwargs) -> dict:
+        """What Jupyter shows: the box, and for a page without widgets the conversation as text."""
+        lines = [f"{message['role']}: {message['content']}" for message in self.chat.history]
+        plain = "\n".join(lines) or f"Chat box ({self.name}): run this cell to talk in it."
+        return {**super()._repr_mimebundle_(**kwargs), "text/plain": plain}
+
+
+def describe_speed(count: int, first: float, seconds: float) -> str:
+    """What `count` tokens in `seconds` are, with the first one after `first` seconds."""
+    rate = f"{(count - 1) / (seconds - first):.0f} tokens/s" if count > 1 and seconds > first else ""
+    return f"{count} tokens, first after {first:.2f} s, then {rate}"
+
+
+def bubble(role: str, text: str) -> widgets.HTML:
+    """One message."""
+    inner = markdown(text) if role == "assistant" else f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
+    style = f"background:{COLOURS[role]};color:#222;border-radius:6px;padding:2px 10px;margin:2px 0;line-height:1.5"
+    return widgets.HTML(f'<div class="qwen-{role}" style="{style}">{inner}</div>')
+
+
+def live(text: str) -> str:
+    """An answer that is still growing: plain, since half a Markdown list or code block has no right shape."""
+    style = f"background:{COLOURS['assistant']};color:#222;border-radius:6px;padding:2px 10px;white-space:pre-wrap"
+    return f'<div class="qwen-live" style="{style}">{html.escape(text)}▌</div>'

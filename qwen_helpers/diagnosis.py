@@ -1,0 +1,348 @@
+"""What is wrong here? `doctor()` reports on this computer and, with a model folder, on its silent troubles.
+
+The report can be pasted into a question: your user name, this computer's name and the path of your home folder are
+masked. Of the environment it shows whether a few variables are set, and the value only of QWEN_MODEL and
+MODELSCOPE_CACHE. Nothing is sent anywhere.
+
+Silent troubles raise no error. In a folder the small files, the tokenizer and the headers of the weights are read, and
+of weights up to 4 GB every number, for inf and NaN. What only an answer can show (C10, C11, S2) is not found here.
+"""
+
+import contextlib
+import getpass
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from qwen_helpers.folder_check import (
+    ModelFolderError,
+    check_folder,
+    read_json_if_there,
+    safetensors_header,
+    weight_files,
+)
+from qwen_helpers.folders import course_root, find_folder, model_folder
+
+MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "modelscope", "ms-swift")
+PADDLE_PACKAGES = ("paddlepaddle", "paddlenlp", "aistudio-sdk", "pyarrow", "tokenizers", "safetensors")  # lesson 6
+OTHER_PACKAGES = ("numpy", "psutil", "jupyterlab", "ipykernel", "ipywidgets", "matplotlib")
+# A proxy's address may hold a password, so of these only "set" is shown; the two others are paths or names of models.
+SECRET_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT")
+OPEN_VARIABLES = ("QWEN_MODEL", "MODELSCOPE_CACHE")
+FLOATS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}  # bytes, bits of the exponent
+SCANNED = 4e9  # bytes of weights that are read, 0.4 s per GB if the disk is fast enough
+PIECE = 4_000_000  # numbers at a time, so that little memory is taken
+HEALTHY = "no silent trouble found in its files, tokenizer, rope_theta, stop tokens and numbers"
+
+
+def doctor(model_dir=None):
+    """Print the report; with a folder or the id of a downloaded model, then a line for each silent trouble in it."""
+    print(report())
+    if model_dir is not None:
+        found = folder_findings(model_dir)
+        print("\n".join(f"! {mask(sentence)}" for sentence in found) or f"{mask(str(model_dir))}: {HEALTHY}.")
+
+
+def main(arguments: list[str]) -> None:
+    doctor(*arguments[:1])
+
+
+def report():
+    """The report as text. Takes a few seconds, most of them for importing torch; a probe that fails says so."""
+    probes = {
+        "system": _system, "CPU": _cpu, "memory": _memory, "GPU": _gpu, "disk": _disk, "Python": _python,
+        "kernel": _kernel, "PyTorch": _torch, "model": lambda: mask(str(model_folder())), "variables": _variables,
+    }  # fmt: skip
+    found = {name: _value_or_why_not(probe) for name, probe in probes.items()}
+    return "\n".join([*(f"{name:<10} {value}" for name, value in found.items()), *_packages(), *_hints(found)])
+
+
+def _value_or_why_not(probe):
+    try:
+        return probe()
+    except Exception as error:  # a report with a gap helps more than none
+        return mask(f"unknown ({type(error).__name__}: {error})".replace("\n", " "))
+
+
+def _system():
+    if sys.platform == "darwin":
+        return f"macOS {platform.mac_ver()[0]}, {platform.machine()}"
+    if sys.platform == "win32":
+        return f"Windows {platform.release()} ({platform.version()}), {platform.machine()}"
+    name = "unknown distribution"
+    with contextlib.suppress(OSError, KeyError):
+        name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    return f"{name}, Linux {mask(platform.release())}, {platform.machine()}"
+
+
+def _cpu():
+    name = _output_of("sysctl", "-n", "machdep.cpu.brand_string") if sys.platform == "darwin" else platform.machine()
+    if sys.platform == "win32":
+        import winreg
+
+        key = winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0")
+        name = winreg.QueryValueEx(key, "ProcessorNameString")[0].strip()
+    elif Path("/proc/cpuinfo").is_file():
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = found[1] if found else name
+    import psutil
+
+    return f"{name}, {psutil.cpu_count(logical=False)} cores, {psutil.cpu_count()} threads"
+
+
+def _gpu():
+    if sys.platform == "darwin":
+        return "Apple GPU (MPS)" if platform.machine() == "arm64" else "none that PyTorch can use"
+    if not shutil.which("nvidia-smi"):
+        return "no NVIDIA driver found"
+    query = "--query-gpu=name,memory.total,driver_version"
+    return _output_of("nvidia-smi", query, "--format=csv,noheader").replace("\n", "; ")
+
+
+def _output_of(*command):
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=5)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} says: {(done.stdout + done.stderr).strip()[:200]}")
+    return done.stdout.strip()
+
+
+def _memory():
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB free"
+
+
+def _disk():
+    return f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB free at {mask(str(Path.cwd()))}"
+
+
+def _python():
+    kind = "conda" if (Path(sys.prefix) / "conda-meta").is_dir() else "no virtual"
+    kind = "virtual" if sys.prefix != sys.base_prefix else kind
+    return f"{platform.python_version()} at {mask(sys.executable)} ({kind} environment)"
+
+
+def _kernel():
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    if not kernel or not kernel.IPKernelApp.initialized():
+        return "not in Jupyter"
+    connection = json.loads(Path(kernel.IPKernelApp.instance().abs_connection_file).read_text())
+    return mask(connection["kernel_name"])
+
+
+def _torch():
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "missing, and not needed beside PaddleNLP" if _installed("paddlenlp") else "missing"
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
+    return f"built for {build}, torch.cuda.is_available() is {torch.cuda.is_available()}"
+
+
+def _variables():
+    found = [f"{name} is set" for name in SECRET_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())]
+    found += [f"{name} is {mask(os.environ[name])}" for name in OPEN_VARIABLES if os.environ.get(name)]
+    return ", ".join(found) or "none of " + ", ".join((*SECRET_VARIABLES, *OPEN_VARIABLES))
+
+
+def _packages():
+    paddle, tested = _installed("paddlenlp"), {}
+    with contextlib.suppress(OSError, ImportError):  # no constraints.txt beside an installed package, or no `packaging`
+        tested = _tested_versions("constraints-paddle.txt" if paddle else "constraints.txt")
+    yield "packages"
+    for name in (PADDLE_PACKAGES if paddle else MODEL_PACKAGES) + OTHER_PACKAGES:
+        version = _installed(name)
+        yield f"  {name:<13} {version or 'missing':<14} {_compare(version, tested.get(name))}".rstrip()
+
+
+def _installed(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _tested_versions(file):
+    """{package: version} from the pins of a constraints file that hold for this Python and system."""
+    from packaging.requirements import Requirement
+
+    lines = re.sub("#.*", "", (course_root() / file).read_text(encoding="utf-8")).splitlines()
+    pins = [Requirement(line) for line in lines if line.strip()]
+    return {pin.name: str(pin.specifier).removeprefix("==") for pin in pins if not pin.marker or pin.marker.evaluate()}
+
+
+def _compare(version, tested):
+    mark = ""
+    if tested and version:
+        from packaging.version import Version
+
+        with contextlib.suppress(ValueError):  # a version that someone built and named as they liked gets no mark
+            here, there = Version(Version(version).public), Version(tested)  # torch's "2.13.0+cpu" counts as 2.13.0
+            mark = "as tested" if here == there else "newer " if here > there else "older "
+    return mark if mark == "as tested" or not tested else f"{mark}(tested: {tested})"
+
+
+def _hints(found):
+    if _installed("swift"):
+        cure = "pip uninstall swift, then pip install --force-reinstall ms-swift"
+        yield f"! The package swift {_installed('swift')} is OpenStack's file store, not ms-swift: {cure}."
+    yield from (f"! {mask(sentence)}" for sentence in kernel_findings())
+    if "MiB" in found["GPU"] and "built for the CPU" in found["PyTorch"]:
+        yield "! There is an NVIDIA GPU, but this PyTorch is built for the CPU: lesson 1 shows how to change that."
+
+
+def mask(text):
+    """`text` with the home folder as ~, and user and host name as <user> and <host> where they stand as whole words.
+
+    Names of one or two letters are left alone outside the home path: as words they would hit too much else.
+    """
+    home = os.path.expanduser("~")
+    for folder in {home, os.path.realpath(home)} - {Path(home).anchor}:  # not "/", or every slash would become ~
+        whole = r"(?<![\w.~-])" + re.escape(folder).replace(r"\\", r"[\\/]") + r"(?![\w.-])"
+        text = re.sub(whole, "~", text, flags=re.IGNORECASE if sys.platform == "win32" else 0)
+    others = r"""(?i)([\\/](?:home|users)[\\/])([^\\/\n'":;,]+(?=[\\/])|[^\\/\s'":;,]+)"""  # homes of other people
+    text = re.sub(others, r"\1<user>", text)
+    host = socket.gethostname()
+    names = {host: "<host>", host.split(".")[0]: "<host>", Path(home).name: "<user>"}
+    with contextlib.suppress(OSError, KeyError, ImportError):  # in some containers the user has a number but no name
+        names[getpass.getuser()] = "<user>"
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) >= 3 or (len(name) == 2 and not name.isascii()):  # many Chinese names have two characters
+            text = re.sub(rf"(?i)(?<![^\W_])(?<!<){re.escape(name)}(?![^\W_])", names[name], text)
+    return text
+
+
+def folder_findings(model_dir) -> list[str]:
+    """What would go wrong with this folder (or whatever `find_folder` takes): sentences that begin with an entry's id.
+
+    Empty for a chat model that is whole. What `check_folder` raises comes first, and then alone.
+    """
+    try:
+        folder = check_folder(find_folder(model_dir))
+    except ModelFolderError as error:
+        from qwen_helpers.troubles import find  # here and not on top: the catalogue is read only when it is needed
+
+        return [f"{trouble.id}: {error}" for trouble in find(error)[:1]] or [str(error)]
+    config = read_json_if_there(folder / "config.json")
+    looks = (
+        _tokenizer_findings(folder, config),
+        _rope_findings(config),
+        _stop_token_findings(folder, config),
+        _number_findings(folder),
+    )
+    return [sentence for look in looks for sentence in look]
+
+
+def _tokenizer_findings(folder, config):
+    tokenizer = read_json_if_there(folder / "tokenizer.json")
+    vocabulary = tokenizer.get("model", {}).get("vocab", []) if tokenizer else read_json_if_there(folder / "vocab.json")
+    size, rows = len(vocabulary), config.get("vocab_size")
+    if size < 1000:
+        yield f"D10: the tokenizer has only {size} tokens, so that prompts come out empty: download the folder again."
+    elif rows and size > rows:
+        yield f"L8: the tokenizer has {size} tokens and the model {rows}: they belong to two models, download one anew."
+
+
+def _rope_findings(config):
+    theta = (config.get("rope_parameters") or {}).get("rope_theta")
+    old = config.get("rope_theta")
+    if theta and (old or 10000) != theta:  # 10000 is what libraries take that find no rope_theta
+        yield (
+            f"L5: config.json says rope_theta in transformers 5's way only ({theta:g}); older versions and PaddleNLP "
+            f'would take {old or 10000:g} and answer worse: write "rope_theta": {theta:g} into it.'
+        )
+    elif not theta and not old and str(config.get("model_type")).startswith("qwen"):
+        yield (
+            "L5: config.json has lost rope_theta, so 10000 is taken and answers get worse: copy config.json from the "
+            "original (Qwen2.5 and Qwen3 have 1000000)."
+        )
+
+
+def _stop_token_findings(folder, config):
+    added = read_json_if_there(folder / "tokenizer.json").get("added_tokens", [])
+    decoder = read_json_if_there(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
+    added += [{"id": int(number), **token} for number, token in decoder.items()]
+    end = {token["id"] for token in added if token["content"] == "<|im_end|>"}
+    stops = read_json_if_there(folder / "generation_config.json").get("eos_token_id", config.get("eos_token_id"))
+    if end and not end & set(stops if isinstance(stops, list) else [stops]):
+        yield (
+            "C3: <|im_end|> is no stop token of this model, so it is a base model, which continues text: take the "
+            "-Instruct model for answers, or give generate its eos_token_id."
+        )
+
+
+def _number_findings(folder):
+    files = [file for file in weight_files(folder) if file.suffix == ".safetensors"]
+    headers = {file: safetensors_header(file) for file in files}
+    if any(tensor["dtype"] == "F16" for header in headers.values() for tensor in header.values()):
+        yield (
+            "G5: the weights are float16, whose numbers end at 65504; if an answer is !!!! or probabilities are NaN, "
+            "load with dtype=torch.bfloat16 or torch.float32."
+        )
+    if importlib.util.find_spec("numpy") and sum(file.stat().st_size for file in files) <= SCANNED:
+        broken = [name for file, header in headers.items() for name in _not_finite(file, header)]
+        if broken:
+            more = f" and {len(broken) - 1} more" if broken[1:] else ""
+            yield f"G5: {broken[0]}{more} holds inf or NaN, so every answer is spoilt: download the weights again."
+
+
+def _not_finite(file, header):
+    """Names of the tensors that hold inf or NaN: numbers whose exponent is all ones (IEEE 754)."""
+    import numpy
+
+    data = numpy.memmap(file, mode="r")
+    start = len(data) - max(tensor["data_offsets"][1] for tensor in header.values())
+    for name, tensor in header.items():
+        if tensor["dtype"] in FLOATS:
+            kind, exponent = FLOATS[tensor["dtype"]]
+            begin, end = tensor["data_offsets"]
+            numbers = data[start + begin : start + end].view(kind)
+            pieces = (numbers[at : at + PIECE] for at in range(0, len(numbers), PIECE))
+            if any(((piece & exponent) == exponent).any() for piece in pieces):
+                yield name
+
+
+def kernel_findings() -> list[str]:
+    """J1, if this Python has none of the libraries that load a model."""
+    if any(importlib.util.find_spec(name) for name in ("transformers", "paddlenlp")):
+        return []
+    course = course_root() / ".venv"
+    where = (
+        f"choose the course's kernel, whose Python lies in {course}" if course.is_dir() else "run `python course.py`"
+    )
+    return [f"J1: {sys.executable} has neither transformers nor PaddleNLP, so the kernel is not the course's: {where}."]
+
+
+def check_model(model) -> None:
+    """Print what is wrong with a loaded model (torch): layers that were moved out (G2), float16, inf and NaN (G5)."""
+    print(
+        "\n".join(model_findings(model))
+        or "Nothing found: no layer is moved out, all weights are finite, none is float16."
+    )
+
+
+def model_findings(model) -> list[str]:
+    """A sentence for each, beginning with the entry's id. Weights that were moved out are not read for inf and NaN."""
+    found, weights = [], list(model.parameters())
+    away = sum(weight.numel() for weight in weights if weight.device.type == "meta")
+    if away:
+        share = away / sum(weight.numel() for weight in weights)
+        found.append(
+            f"G2: {share:.0%} of the weights were moved out to memory or disk and are fetched for every token: take a "
+            'smaller model, 4 bits, or dtype="auto".'
+        )
+    here = [weight for weight in weights if weight.device.type != "meta"]
+    if any(str(weight.dtype) == "torch.float16" for weight in weights):
+        found.append("G5: the model computes in float16, which ends at 65504: take bfloat16 if the answer is !!!!.")
+    if not all(weight.isfinite().all() for weight in here):
+        found.append("G5: there are weights that are inf or NaN, so every answer is spoilt: download the model again.")
+    return found

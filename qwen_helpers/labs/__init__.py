@@ -1,0 +1,1 @@
+"""What a single lesson needs: it is shown there first. `CONTRIBUTING.md` says which."""

@@ -1,0 +1,195 @@
+"""The teacher's pack: everything for a class in a room without internet, in one folder.
+
+`python course.py teach OUT` makes it. `students/` is what the class gets: the course with exercises but no solutions,
+a folder of wheels (packages as pip installs them) and model folders. `solutions/` is the course as it is.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+
+from qwen_helpers.folders import TINY_BASE, TINY_CHAT, course_root, model_folder
+from qwen_helpers.labs.hub import id_and_folder
+
+MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
+FILES = ("course.py", "pyproject.toml", "constraints.txt", "constraints-paddle.txt", "environment.yml", "conftest.py")
+FILES += ("README.md", "CONTRIBUTING.md", "LICENSE", "images", "qwen_helpers", "notebooks")
+SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
+FOLDED = re.compile(r"The solution is folded below each exercise: click [^.]*three dots\.")
+HALF_DAYS = (("morning", 9 * 60, 12 * 60 + 30), ("afternoon", 13 * 60 + 30, 17 * 60))  # minutes since midnight
+BREAK = 10  # minutes after each lesson
+
+
+class PackError(ValueError):
+    """The pack cannot be made. The message is one sentence that says why and what to do."""
+
+
+def write_pack(out, wheels=True, paddle=True, say=print):
+    """Make the teacher's pack in the folder `out`, new or in place of an older pack. Returns its path.
+
+    With `wheels` pip collects every package of the course for this system and this Python, lesson 6's with `paddle`.
+    Until all is there the folder is called `out`.unfinished. Raises PackError, ModelFolderError or OSError.
+    """
+    root, out, model = course_root(), Path(out).resolve(), model_folder()
+    new, old = (out.with_name(out.name + ending) for ending in (".unfinished", ".old"))
+    refuse(root, out, new, old)
+    delete(new)
+    new.mkdir(parents=True)
+    facts = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "system": sysconfig.get_platform()}
+    (new / MARK).write_text(json.dumps(facts), encoding="utf-8")
+    students = new / "students"
+    students.mkdir()
+
+    say("The course, with and without its solutions")
+    copy_course(root, students / "course")
+    copy_course(root, new / "solutions", "tests")
+    lessons = {}
+    for path in sorted((students / "course" / "notebooks").glob("*.ipynb")):
+        lessons[path.name] = nbformat.read(path, as_version=4)
+        nbformat.write(student_notebook(lessons[path.name]), path)
+    shutil.make_archive(str(students / "course"), "zip", students, "course")
+
+    models = {"tiny-chat": TINY_CHAT, "tiny-base": TINY_BASE}
+    chosen = "tiny-chat" if model in models.values() else id_and_folder(str(model))[0].split("/")[1]
+    models.setdefault(chosen, model)
+    for name, folder in models.items():
+        say(f"The model {name}, {megabytes(folder)} MB")
+        shutil.copytree(folder, students / "models" / name, ignore=shutil.ignore_patterns(".*", "*.incomplete"))
+    if wheels:
+        collect_wheels(root, students / "wheels", SETS if paddle else SETS[:1], say)
+
+    page = Path(__file__).with_name("teach_page.md").read_text(encoding="utf-8")
+    facts.update(plan=time_plan(lessons), pause=BREAK, model=chosen, wheels=megabytes(students / "wheels"))
+    (new / "README.md").write_text(page.format(**facts), encoding="utf-8")
+    delete(old)
+    if out.exists():
+        os.replace(out, old)
+    os.replace(new, out)
+    delete(old)
+    return out
+
+
+def delete(pack):
+    """Delete a pack if it is there, its mark last: what a stop in the middle leaves is still known as ours."""
+    if pack.exists():
+        for path in sorted(pack.iterdir(), key=lambda path: path.name == MARK):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        pack.rmdir()
+
+
+def refuse(root, *folders):
+    """Raise PackError if the course in `root` holds no solutions, or if one of `folders` is not ours to replace."""
+    if not (root / "tests").is_dir():
+        raise PackError("This is a students' copy, without solutions: make the pack in the course itself.")
+    for folder in folders:
+        if root == folder or root in folder.parents:
+            raise PackError(f"{folder} lies in the course, which the pack copies: choose a folder outside of it.")
+        if folder.exists() and not (folder / MARK).is_file() and (folder.is_file() or any(folder.iterdir())):
+            raise PackError(f"{folder} is there and is no teacher's pack: choose another folder, or rename that one.")
+
+
+def copy_course(root, target, *more):
+    """Copy what belongs to the course from `root` to the new folder `target`; no downloads, no notebooks of yours."""
+    rubbish = shutil.ignore_patterns("__pycache__", ".*")
+    for name in (*FILES, *more):
+        if name == "notebooks":
+            (target / name).mkdir()
+            for file in (root / name).glob("[0-9][0-9]_*.*"):
+                shutil.copy(file, target / name)
+        elif (root / name).is_dir():
+            shutil.copytree(root / name, target / name, ignore=rubbish)
+        else:
+            target.mkdir(exist_ok=True)
+            shutil.copy(root / name, target)
+
+
+def student_notebook(notebook):
+    """A copy of a lesson without the cells tagged `solution` and without outputs."""
+    from nbconvert.preprocessors import ClearOutputPreprocessor, TagRemovePreprocessor
+
+    solutions = TagRemovePreprocessor(remove_cell_tags={"solution"}, enabled=True)
+    for preprocessor in (solutions, ClearOutputPreprocessor(enabled=True)):
+        notebook, _ = preprocessor(notebook, {})
+    for cell in notebook.cells:
+        cell.source = FOLDED.sub("Your teacher has the solutions.", cell.source)
+    return notebook
+
+
+def collect_wheels(root, folder, sets, say=print):
+    """Let pip collect (and build, where a package has no wheel) what course.py installs, for this system and Python.
+
+    `sets`: pairs of pyproject.toml's extras and the constraints file. Raises PackError if pip fails.
+    """
+    pytorch = "torch==" + version("torch")  # +cpu: the CPU build, which pip finds on some indexes only
+    with tempfile.TemporaryDirectory(prefix="qwen-pack-") as project:  # building leaves files behind
+        for name in ("pyproject.toml", "LICENSE", *(constraints for _, constraints in sets)):
+            shutil.copy(root / name, project)
+        command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--wheel-dir", str(folder)]
+        if "+cpu" in pytorch:
+            say(f"PyTorch's CPU build, {pytorch}")
+            if subprocess.run([*command, "--no-deps", pytorch]).returncode:
+                say(
+                    "pip does not find the CPU build and takes the default one, 3 GB. To avoid that, give pip PyTorch's"
+                )
+                say("index for the CPU (see its page Get Started) as PIP_EXTRA_INDEX_URL and run again.")
+        for extras, constraints in sets:
+            say(f"Packages: {extras}")
+            find = ["--find-links", str(folder)]
+            # setuptools builds the course's own package on each computer
+            wanted = [*find, "-c", constraints, "pip", "setuptools", f".[{extras}]"]
+            if subprocess.run([*command, *wanted], cwd=project).returncode:
+                cure = "run again, or leave lesson 6 out with --no-paddle" if extras == "paddle" else "run again"
+                raise PackError(f"pip could not collect the packages: its last lines say why. Then {cure}.")
+    for own in folder.glob("qwen_helpers-*.whl"):
+        own.unlink()
+
+
+def megabytes(folder):
+    """Megabytes (10^6 bytes) of a folder's files, as text; 0 if it is not there."""
+    return f"{sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()) / 1e6:,.0f}"
+
+
+def time_plan(lessons):
+    """A table with clock times, from {file name: notebook}. A lesson begins in the half-day in which it can end."""
+    half_days = iter([(day, *half) for day in range(1, 30) for half in HALF_DAYS])
+    rows, now, end = [], 0, 0
+    for notebook in lessons.values():
+        head = notebook.cells[0].source
+        reading = int(re.search(r"\*\*Time:\*\* (\d+) minutes", head)[1])
+        length = 2 * reading  # as much again for the exercises: a rule and no measurement
+        if now + length > end:
+            day, name, now, end = next(half_days)
+            rows.append(f"| **Day {day}, {name}** | | |")
+        title = re.match(r"# (.+)", head)[1]
+        exercises = f"{clock(now + reading)} to {clock(now + length)}"
+        rows.append(f"| {title} | {clock(now)} to {clock(now + reading)} | {exercises} |")
+        now += length + BREAK
+    return "\n".join(["| lesson | read and run | exercises |", "|---|---|---|", *rows])
+
+
+def clock(minutes):
+    """Minutes since midnight as 09:05."""
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python course.py teach", description="Make the teacher's pack.")
+    parser.add_argument("out", metavar="OUT", help="the folder to make, outside of the course's")
+    parser.add_argument("--no-wheels", action="store_true", help="leave the packages out")
+    parser.add_argument("--no-paddle", action="store_true", help="leave lesson 6's packages out")
+    options = parser.parse_args(arguments)
+    try:
+        out = write_pack(options.out, not options.no_wheels, not options.no_paddle)
+    except OSError as error:
+        sys.exit(f"The pack cannot be written ({error}): make room or choose another folder, then run again.")
+    print(f"Ready: {out}, {megabytes(out)} MB. How to use it in the room: {out / 'README.md'}")
