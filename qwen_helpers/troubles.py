@@ -1,20 +1,29 @@
 """What is this error and how is it mended? `explain()` after a failed cell, or `python -m qwen_helpers explain TEXT`.
 
-It looks the error up in the catalogue of `known_troubles`. Which of several entries is the most specific: the one whose
-pattern has the most letters in the error's text; between equals, the one nearest to the cause of a chain.
+The catalogue is data: `known_troubles/*.json`, an object for each trouble, a file for each group, and two that
+`explain()` leaves out: what stops `fetch_model` and what stops the set-up by `course.py`, each with cures of its own.
+It is read when it is first needed. Everything here needs the standard library only, since an installation that failed
+is what people ask about first.
+
+Which of several entries is the most specific: the one whose pattern has the most letters in the error's text; between
+equals, the one nearest to the cause of a chain.
 """
 
+import functools
+import json
 import re
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from qwen_helpers import explain_hook
-from qwen_helpers.known_troubles import TROUBLES
-from qwen_helpers.known_troubles.trouble import Trouble
 from qwen_helpers.raised import Raised, last_error, read_error, read_text
 
 LESSON = "10_troubleshooting.ipynb"
+GROUPS = {
+    "I": "install", "D": "download", "L": "load", "C": "chat", "S": "streaming", "G": "memory", "P": "paddle",
+    "J": "jupyter", "W": "windows", "V": "serving", "T": "training",
+}  # fmt: skip
 TRACKERS = {  # where a library's maintainers read questions, by the name of its folder
     "accelerate": "huggingface/accelerate", "huggingface_hub": "huggingface/huggingface_hub",
     "modelscope": "modelscope/modelscope", "modelscope_hub": "modelscope/modelscope", "openai": "openai/openai-python",
@@ -22,6 +31,54 @@ TRACKERS = {  # where a library's maintainers read questions, by the name of its
     "safetensors": "huggingface/safetensors", "swift": "modelscope/ms-swift", "tokenizers": "huggingface/tokenizers",
     "torch": "pytorch/pytorch", "transformers": "huggingface/transformers",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a reader sees, why, and what to do.
+
+    A pattern is a piece of the text "TypeOfError: message", in which `*` stands for anything within a line and a line
+    break for the end of one. Patterns instead of regular expressions: they can be read, and need no compiling.
+    """
+
+    id: str  # its first letter is a key of GROUPS; a word where `explain()` does not use the entry
+    patterns: tuple[str, ...]  # none: no error is raised, and doctor(model_dir) or the eye finds it
+    cause: str
+    cure: str  # a sentence
+    symptom: str = ""  # the heading in lesson 10 is "ID symptom"
+    code: str = ""  # lines to copy
+    lesson: int = 0  # the lesson that treats the matter
+    older: tuple[str, ...] = ()  # patterns of other versions' spellings
+    inside: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # {package: patterns} of texts that say too little alone: they count in a traceback that goes through the package
+    threads: tuple[str, ...] = ()  # where people report it, as owner/repository#number
+    since: str = ""  # the version that it begins with
+    until: str = ""  # the version that ended it
+    today: str = "yes"  # raised with the versions in constraints.txt; "changed": with another text; "gone"; "old only":
+    # with the older version named; "not raised here": it needs Windows, a Mac, a GPU, the internet or a full disk
+
+    @property
+    def anchor(self) -> str:
+        """The heading in lesson 10, as JupyterLab writes it into a link."""
+        return f"{self.id} {self.symptom}".replace(" ", "-")
+
+
+@functools.cache
+def catalogue(*files: str) -> tuple[Trouble, ...]:
+    """The entries of these files of `known_troubles`, in their order; left out, all those that `explain()` knows."""
+    found = []
+    for name in files or GROUPS.values():
+        text = Path(__file__).with_name("known_troubles").joinpath(f"{name}.json").read_text(encoding="utf-8")
+        for entry in json.loads(text):
+            lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+            inside = {package: tuple(patterns) for package, patterns in entry.get("inside", {}).items()}
+            found.append(Trouble(**{**entry, **lists, "inside": inside, "code": "\n".join(entry.get("code", []))}))
+    return tuple(found)
+
+
+def first_that_fits(file: str, text: str) -> Trouble | None:
+    """The first entry of a file of `known_troubles` with a pattern that stands in `text`; None if there is none."""
+    return next((t for t in catalogue(file) if any(_letters(pattern, text) for pattern in t.patterns)), None)
 
 
 def find(what: BaseException | str) -> list[Trouble]:
@@ -33,7 +90,7 @@ def find(what: BaseException | str) -> list[Trouble]:
 def _search(raised: list[Raised]) -> list[Trouble]:
     found = []
     for depth, error in enumerate(raised):
-        for trouble in TROUBLES:
+        for trouble in catalogue():
             patterns = [*trouble.patterns, *trouble.older]
             for package, more in trouble.inside.items():
                 patterns += more if f"/{package}/" in error.files else ()
@@ -125,7 +182,7 @@ def explain(what: BaseException | str | None = None) -> Explanation:
     """
     if isinstance(what, str):
         id = what.strip().upper()
-        entry = [trouble for trouble in TROUBLES if trouble.id == id]
+        entry = [trouble for trouble in catalogue() if trouble.id == id]
         if entry:
             return Explanation(None, entry)
         raised = read_text(what)
@@ -135,7 +192,54 @@ def explain(what: BaseException | str | None = None) -> Explanation:
     return Explanation(raised[-1] if raised else None, _search(raised))
 
 
-explain.on, explain.off = explain_hook.on, explain_hook.off
+def _add_line_under_tracebacks() -> None:
+    """Begin to add what `explain()` knows of an error. `import qwen_helpers` does it in a notebook.
+
+    IPython shows a traceback with the shell's method `_showtraceback`, which it leaves to its frontends to replace. The
+    line is added to what that method gets, so the traceback stays as it is, and one output of the cell holds both.
+    """
+    shell = _shell()
+    if shell is None or hasattr(shell._showtraceback, "shown_by"):
+        return
+    show = shell._showtraceback
+
+    def with_line(etype, evalue, stb):
+        if isinstance(stb, list) and isinstance(evalue, Exception):  # not Ctrl-C, which the reader wanted
+            stb = [*stb, line_under(evalue, shell.user_ns)]
+        show(etype, evalue, stb)
+
+    with_line.shown_by = show
+    shell._showtraceback = with_line
+
+
+def _leave_tracebacks_alone() -> None:
+    """End it. `explain()` itself still works."""
+    shell = _shell()
+    if shell is not None and hasattr(shell._showtraceback, "shown_by"):
+        shell._showtraceback = shell._showtraceback.shown_by
+
+
+def line_under(error: BaseException, names: dict) -> str:
+    """The line for an error; `names` are the notebook's. If it cannot be made, it says so, and the traceback stays."""
+    try:
+        call = "explain()" if names.get("explain") is explain else "from qwen_helpers import explain; explain()"
+        found = explain(error)
+        if found.troubles:
+            return f"\n{found.troubles[0].id}: {found.troubles[0].symptom}. The cure: {call}"
+        if found.about.own:
+            return "\nThis sentence is the course's own: it says what is wrong and what to do."
+        return f"\nThe course's catalogue does not know this error. What to do: {call}"
+    except Exception as failure:
+        return f"\nexplain() has failed on this error ({type(failure).__name__}: {failure})."
+
+
+def _shell():
+    """IPython's shell, if this Python runs in one. IPython is never imported for it."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
+explain.on, explain.off = _add_line_under_tracebacks, _leave_tracebacks_alone
 
 
 USAGE = """Give it the error:
@@ -151,14 +255,17 @@ def for_terminal(text: str) -> str:
     return re.sub(r"(?m)^    !", "    ", text)
 
 
-def main() -> None:
-    """Explain the words of the command line, or what is piped in. Exit code 1 if the catalogue does not know it."""
-    if not sys.argv[1:] and sys.stdin.isatty():
+def main(arguments: list[str]) -> None:
+    """Explain the words of the command line, or what is piped in. Exit code 1 if the catalogue does not know it.
+
+    With `--set-up` alone, one sentence on what pip or uv has written: `course.py` asks for it.
+    """
+    if not arguments and sys.stdin.isatty():
         sys.exit(USAGE)
-    explanation = explain(" ".join(sys.argv[1:]) or sys.stdin.read())
+    if arguments == ["--set-up"]:
+        found = first_that_fits("set_up", sys.stdin.read())
+        print(f"{found.cause} {found.cure}".strip() if found else "")
+        return
+    explanation = explain(" ".join(arguments) or sys.stdin.read())
     print(for_terminal(str(explanation)))
     sys.exit(not explanation.troubles)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""fetch_model and caches without the network; test_download_faults.py has the faults with the real client."""
+"""fetch_model and the list of downloads, without the network; test_download_faults.py has the real client."""
 
 import errno
 import json
@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from faulty_hub import Fault, FaultyHub
 
-from qwen_helpers import caches as module
-from qwen_helpers import fetch
-from qwen_helpers.download import DOWNLOAD_TROUBLES, FetchError, fetch_model, site_answers
-from qwen_helpers.fetch_troubles import UNKNOWN, trouble_of
-from qwen_helpers.folders import TINY_CHAT, delete
+from qwen_helpers import download
+from qwen_helpers import folders as module
+from qwen_helpers.download import FetchError, fetch_model, site_answers
+from qwen_helpers.folders import TINY_CHAT, delete, downloads
+from qwen_helpers.troubles import catalogue, first_that_fits
 
 ID = "Qwen/Qwen2.5-0.5B-Instruct"
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ def test_odd_names_that_stay_inside_are_taken(hub, client):
 
 def test_a_full_disk_is_seen_before_the_download(hub, client, alone, monkeypatch):
     total = sum(file.size for file in hub.models[ID].values())
-    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=total - 1))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=total - 1))
     text = sentence(ID)
     assert f"{total / 1e6:,.1f} MB are missing and only" in text and "the disk is full; make room" in text
     assert client.calls == []
@@ -224,9 +224,9 @@ def test_a_hub_that_answers(hub, silent):
 
 def test_the_variable_is_read_as_it_is_now(alone, monkeypatch):
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:1/")
-    assert fetch.endpoint_in_use() == "http://127.0.0.1:1"
+    assert download.endpoint_in_use() == "http://127.0.0.1:1"
     monkeypatch.delenv("MODELSCOPE_ENDPOINT")
-    assert fetch.endpoint_in_use() == "https://modelscope.cn"
+    assert download.endpoint_in_use() == "https://modelscope.cn"
 
 
 def test_the_stop_button_passes(hub, client):
@@ -248,13 +248,28 @@ def test_the_clients_own_error_is_kept_as_the_cause(hub, client):
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_patterns_that_match_nothing_download_nothing(hub, client, alone):
+    """An empty list of files would make the client download all of them."""
+    text = sentence(ID, allow_patterns="*.gguf")
+    assert "no file matches {'allow_patterns': '*.gguf'" in text and "nothing was downloaded" in text
+    assert "leave none of the files" in sentence(ID, ignore_patterns=["*"])
+    assert client.calls == [] and not (alone / "models").exists()
+
+
+def test_a_misspelt_option_is_no_trouble_of_the_line(hub, alone, monkeypatch):
+    """With the real client, which knows its options."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_worker'"):
+        fetch_model(ID, max_worker=1)
+    assert not (alone / "models").exists()
+
+
 def test_troubles_are_complete_and_in_order():
-    assert len({trouble.id for trouble in DOWNLOAD_TROUBLES}) == len(DOWNLOAD_TROUBLES)
-    for trouble in (*DOWNLOAD_TROUBLES, UNKNOWN):
-        re.compile(trouble.pattern)
+    troubles = catalogue("fetch_model")
+    assert len({trouble.id for trouble in troubles}) == len(troubles) and troubles[-1].id == "unknown"
+    for trouble in troubles:
         for text in (trouble.cause, trouble.cure):
             assert text and not text.endswith((".", ";")) and "\n" not in text
-    assert trouble_of(ValueError("something new")) is UNKNOWN
+    assert first_that_fits("fetch_model", "ValueError: something new") is None
 
 
 @pytest.mark.parametrize(
@@ -269,7 +284,7 @@ def test_troubles_are_complete_and_in_order():
     ],
 )
 def test_troubles_of_errors(error, id):
-    assert trouble_of(error).id == id
+    assert first_that_fits("fetch_model", f"{type(error).__name__}: {error}").id == id
 
 
 # ---- caches ----------------------------------------------------------------------------------------------------------
@@ -368,6 +383,6 @@ def test_an_empty_disk(alone, monkeypatch):
 
 
 def test_these_modules_import_neither_torch_nor_modelscope():
-    code = "import sys, qwen_helpers.hub, qwen_helpers.fetch, qwen_helpers.caches\n"
+    code = "import sys, qwen_helpers.labs.hub, qwen_helpers.download, qwen_helpers.folders\n"
     code += "print({'torch', 'modelscope'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

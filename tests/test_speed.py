@@ -16,7 +16,7 @@ from qwen_helpers.labs.calculator import NAMES, Calculator, estimate
 from qwen_helpers.labs.speed import bandwidth
 from qwen_helpers.models import find_model
 from qwen_helpers.sizes import BITS, bytes_per_token, ceiling, kv_bytes, look_up_model, peak_bytes
-from qwen_helpers.tools.measure_engines import ENGINES, _ratios, engines
+from qwen_helpers.tools.measure_engines import ENGINES, _ratios, compare_engines
 from qwen_helpers.tools.measure_memory import memory
 from qwen_helpers.tools.shapes import SHAPES, config_of, save_random, shape
 
@@ -82,7 +82,7 @@ def test_a_random_model_answers_with_text(tmp_path):
 @pytest.mark.skipif(find_spec("onnxruntime_genai") is None, reason="needs Python 3.11 or 3.12")
 def test_engines_prints_a_table_and_ends_with_json(capsys):
     few = ("transformers float32", "transformers bfloat16", "onnx int4")
-    result = engines(TINY_CHAT, tokens=24, rounds=1, only=few)
+    result = compare_engines(TINY_CHAT, tokens=24, rounds=1, only=few)
     assert json.loads(json.dumps(result)) == result and list(result["engines"]) == list(few)
     for row in result["engines"].values():
         assert row["tokens"] == 24 and row["tokens_per_s"] > 0 and row["load_s"] > 0 and row["same_answer"] is True
@@ -94,7 +94,7 @@ def test_engines_prints_a_table_and_ends_with_json(capsys):
 
 @pytest.mark.skipif(find_spec("torchao") is not None, reason="torchao is installed")
 def test_an_engine_that_cannot_run_is_a_row_with_a_reason(capsys):
-    result = engines(TINY_CHAT, only=("torchao int8",))
+    result = compare_engines(TINY_CHAT, only=("torchao int8",))
     assert result["engines"]["torchao int8"]["error"].startswith("needs torchao") and result["best"] is None
     assert "needs torchao, which the course leaves out: pip install" in capsys.readouterr().out
 

@@ -19,10 +19,10 @@ from record_troubles import FILE, raised, text_of, tidy
 from troubles_elsewhere import HERE
 from troubles_lesson import LESSON_10, entries, sections
 
-from qwen_helpers.known_troubles import TROUBLES
 from qwen_helpers.labs.other_python import SecondKernel, arrived, fresh
-from qwen_helpers.troubles import find
+from qwen_helpers.troubles import catalogue, find
 
+TROUBLES = catalogue()
 NOTEBOOK = read(LESSON_10)
 CELLS = {name: cells for name, cells in sections(NOTEBOOK) if name}
 RECORDS = json.loads(FILE.read_text(encoding="utf-8"))
@@ -157,12 +157,14 @@ def test_a_second_kernel(capsys):
 def test_a_cell_for_paddle_without_its_kernel(monkeypatch):
     from IPython.core.interactiveshell import InteractiveShell
 
-    from qwen_helpers import elsewhere
+    from qwen_helpers.labs import other_python
 
     shell = InteractiveShell()
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-    monkeypatch.setattr(elsewhere, "SecondKernel", lambda name: (_ for _ in ()).throw(elsewhere.NoSuchKernel(name)))
-    assert elsewhere.start_paddle() is None
+    monkeypatch.setattr(
+        other_python, "SecondKernel", lambda name: (_ for _ in ()).throw(other_python.NoSuchKernel(name))
+    )
+    assert other_python.start_paddle() is None
     with pytest.raises(RuntimeError, match="type `python course.py` without --no-paddle"):
         shell.run_cell_magic("paddle", "", "1 + 1")
 

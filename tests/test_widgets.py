@@ -161,7 +161,8 @@ def test_while_an_answer_is_written_a_second_question_waits(box):
     box.ask("Hello!")
     box.clear()
     box.retry()
-    assert threading.active_count() <= started + 1 and box.entry.value == "Hello!"
+    assert threading.active_count() <= started + 2  # the box's and the engine's
+    assert box.entry.value == "Hello!"
     box.thread.join(60)
     assert [m["content"] for m in box.chat.history[::2]] == ["Tell me a long story."]
 

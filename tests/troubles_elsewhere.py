@@ -45,7 +45,7 @@ def pip(package):
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
 """
 HUB = (
-    "import os, tempfile\nfrom qwen_helpers import TINY_CHAT\nfrom qwen_helpers.hub import Hub\n"
+    "import os, tempfile\nfrom qwen_helpers import TINY_CHAT\nfrom qwen_helpers.labs.hub import Hub\n"
     "from modelscope import snapshot_download\nhub = Hub({'Qwen/Qwen2.5-0.5B-Instruct': TINY_CHAT}).start()\n"
     "cache = tempfile.mkdtemp(prefix='qwen-practice-')\nos.environ['NO_PROXY'] = '127.0.0.1'\n"
     "same = {'model_id': 'Qwen/Qwen2.5-0.5B-Instruct', 'cache_dir': cache, 'endpoint': hub.url}\n"
@@ -69,7 +69,7 @@ HERE = {
         hide=("ipywidgets",),
     ),
     "J4": Snippet(
-        "from qwen_helpers.elsewhere import SecondKernel\nkernel = SecondKernel('python3')\n"
+        "from qwen_helpers.labs.other_python import SecondKernel\nkernel = SecondKernel('python3')\n"
         "try:\n    kernel.run('input()')\nfinally:\n    kernel.close()",
         "questions = iter(['Hello!'])\nassert next(questions) == 'Hello!'",
     ),
@@ -80,7 +80,8 @@ HERE = {
     ),
     "T6": Snippet(
         "import onnxruntime_genai as og\nfrom qwen_helpers import TINY_CHAT\nog.Model(str(TINY_CHAT))",
-        "import onnxruntime_genai\nfrom qwen_helpers.fast import convert",  # test_onnx.py converts, and runs the result
+        # test_onnx.py converts, and runs the result
+        "import onnxruntime_genai\nfrom qwen_helpers.engines.onnx import convert",
     ),
     "D4": Snippet(HUB + "snapshot_download(**same)", HUB + "snapshot_download(**same, local_files_only=True)"),
     "W4": Snippet(SHELF + "pip('vllm')", SHELF + "pip('transformers')"),

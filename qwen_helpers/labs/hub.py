@@ -352,7 +352,7 @@ def main(arguments: list[str]) -> None:
     folders = dict(pairs)
     if len(folders) < len(pairs):
         raise ValueError("Two of the folders have the same id: name them apart, as in Qwen/another=FOLDER.")
-    with Hub(folders, options.host, options.port, report=print_request) as hub:
+    with contextlib.suppress(KeyboardInterrupt), Hub(folders, options.host, options.port, report=print_request) as hub:
         for name, files in hub.models.items():
             print(f"{name}: {len(files)} files, {sum(file.size for file in files.values()) / 1e6:,.1f} MB")
         if options.host in ("127.0.0.1", "localhost"):
@@ -360,7 +360,6 @@ def main(arguments: list[str]) -> None:
         else:
             print(for_the_room(room_address() if options.host == "0.0.0.0" else options.host, hub.port))
             print("Serving. Ctrl-C ends it.", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                time.sleep(1)
-        print("\nEnded.")
+        while True:
+            time.sleep(1)
+    print("\nEnded.")

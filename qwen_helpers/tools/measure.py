@@ -163,7 +163,8 @@ def main(arguments: list[str]) -> None:
 
     measure = {
         "overhead": overhead, "swift": swift_overhead, "hub": measure_hub.hub_beside_nginx,
-        "engines": measure_engines.engines, "gpu": measure_engines.gpu, "memory": measure_memory.memory, "training": measure_memory.training,
+        "engines": measure_engines.compare_engines, "gpu": measure_engines.gpu,
+        "memory": measure_memory.memory, "training": measure_memory.training,
         "class": measure_class.class_or_memory,
     }[name]  # fmt: skip
     print(json.dumps(measure(**options), ensure_ascii=False))

@@ -34,7 +34,9 @@ GPU_TOKENS, GPU_PROMPT = 128, 40
 V100_S = 9.72  # seconds for 128 tokens, printed by that tutorial for 1.5B and for 7B alike
 
 
-def engines(model_dir=None, size=None, tokens: int = 64, rounds: int = 3, passes: int = 1, only=ENGINES) -> dict:
+def compare_engines(
+    model_dir=None, size=None, tokens: int = 64, rounds: int = 3, passes: int = 1, only=ENGINES
+) -> dict:
     """Measure every engine in `only` with one model, each in its own process, and print the table.
 
     The model is the folder `model_dir` (default: the lessons' own), or, with `size`, random weights in the shape of

@@ -1,7 +1,7 @@
 """Download a model with ModelScope's client, checked before and after, and with errors that say what to do.
 
-The download itself is `snapshot_download`, as lesson 2 shows it. `DOWNLOAD_TROUBLES`, from `fetch_troubles.py`, lists
-what goes wrong on the way.
+The download itself is `snapshot_download`, as lesson 2 shows it. What goes wrong on the way, and what to do then,
+stands in `known_troubles/fetch_model.json`.
 """
 
 import errno
@@ -14,10 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from qwen_helpers.fetch_troubles import DOWNLOAD_TROUBLES, trouble_of
 from qwen_helpers.folder_check import ModelFolderError, check_folder
-
-__all__ = ["DOWNLOAD_TROUBLES", "FetchError", "endpoint_in_use", "fetch_model", "site_answers"]
+from qwen_helpers.troubles import catalogue, first_that_fits
 
 SITE = "https://modelscope.cn"
 
@@ -47,8 +45,10 @@ def fetch_model(model_id, local_dir=None, endpoint=None, **options):
     client is then asked for exactly these paths. It compares each SHA-256 that the hub lists; afterwards every size is
     compared, and `check_folder` reads the whole. What an interrupted download has fetched is kept and used.
 
-    Raises FetchError, which says in one sentence what to do.
+    Raises FetchError, which says in one sentence what to do, and TypeError for an option that is none.
     """
+    from modelscope_hub.errors import HubError  # the base of what the client raises
+
     endpoint = (endpoint or endpoint_in_use()).rstrip("/")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(model_id)):
         raise FetchError(f"{model_id!r} is no model id: write Owner/Name, such as Qwen/Qwen2.5-0.5B-Instruct.")
@@ -56,13 +56,15 @@ def fetch_model(model_id, local_dir=None, endpoint=None, **options):
     chosen = {key: options.pop(key, None) for key in ("allow_patterns", "ignore_patterns")}
     try:
         files = _select(_listing(endpoint, model_id, options.get("revision")), **chosen)
+        if not files:  # an empty list would make the client download everything
+            raise ValueError(f"no file matches {chosen}")
         _check_room(folder, files)
         from modelscope import snapshot_download
 
         only = [glob.escape(path) for path in files]
         snapshot_download(model_id, local_dir=str(folder), endpoint=endpoint, allow_patterns=only, **options)
         _check_result(folder, files, whole=not any(chosen.values()))
-    except Exception as error:
+    except (HubError, OSError, ValueError) as error:  # another one is a fault in a program, and says so itself
         raise FetchError(_sentence(model_id, endpoint, error)) from error
     return folder
 
@@ -152,5 +154,5 @@ def _sentence(model_id, endpoint, error):
     if isinstance(error, ModelFolderError):
         return f"{model_id} has arrived as the hub lists it, but {error}"
     text = re.sub(r"^.*Caused by ", "", (str(error) or type(error).__name__).splitlines()[0])
-    trouble = trouble_of(error)
+    trouble = first_that_fits("fetch_model", f"{type(error).__name__}: {error}") or catalogue("fetch_model")[-1]
     return f"{what} could not be downloaded from {endpoint} ({text[:200]}): {trouble.cause}; {trouble.cure}."
