@@ -10,11 +10,14 @@ lesson 6 runs, count as complete only when a stamp, which is written last, says 
 home folder, as it always does.
 
 It needs only the standard library, and any Python from 3.6 on can run it, so that a Python too old or too new for
-PyTorch gets a sentence and not a traceback. pyproject.toml says which packages, constraints*.txt which versions.
+PyTorch gets a sentence and not a traceback. pyproject.toml says which packages, lock*.txt which versions, with the
+hashes of their files. uv installs them, from where pip would take them; where uv cannot run, pip does.
 """
 
 import argparse
+import ast
 import collections
+import functools
 import hashlib
 import json
 import os
@@ -108,7 +111,7 @@ def find_python():
 # ---- wheels instead of the internet ----------------------------------------------------------------------------------
 
 WHEELS = []  # with --wheels: the files' names
-OFFLINE = {}  # with --wheels: pip's settings
+OFFLINE = {}  # with --wheels: pip's settings, in which uv gets them too
 
 
 def use_wheels(place):
@@ -153,12 +156,12 @@ def read_json(file):
 class Environment:
     """A folder with packages of its own, and what says whether it is complete."""
 
-    def __init__(self, name, constraints, *extras):
+    def __init__(self, name, lock, constraints, *extras):
         self.folder = ROOT / name
         self.old = ROOT / (name + "-old")  # on its way out
         self.stamp = self.folder / "course-stamp.json"  # what is installed
         self.unfinished = self.folder / "unfinished"  # is there while something is being installed
-        self.constraints = constraints
+        self.lock, self.constraints = lock, constraints  # for uv with hashes; pip refuses hashes beside "-e ."
         self.extras = extras  # of pyproject.toml, each a stage of its own
 
     def python(self):
@@ -166,7 +169,7 @@ class Environment:
 
     def pins(self):
         """One short text that changes when a requirement or a tested version does."""
-        files = (ROOT / "pyproject.toml", ROOT / self.constraints)
+        files = (ROOT / "pyproject.toml", ROOT / self.lock)
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
     def read_stamp(self):
@@ -223,8 +226,20 @@ class Environment:
         command = [self.python(), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         return run_logged(command + ["-c", self.constraints] + list(arguments))
 
+    def install(self, *arguments):
+        """By uv, by pip where uv cannot run; (exit code, last lines)."""
+        if not uv_runs():
+            return self.pip(*[word for word in arguments if not word.startswith("--torch-backend")])
+        command = [MAIN.python(), "-m", "uv", "pip", "install", "--python", self.python(), "-c", self.lock]
+        command += ["--index-strategy", "unsafe-best-match"]  # of all places the best version, as pip does
+        command += ["--no-index", "--no-verify-hashes"] * bool(OFFLINE) + list(arguments)
+        env = child_env(**uv_settings())
+        if sys.stdout.isatty() and subprocess.call(command, cwd=str(ROOT), env=env, close_fds=False) == 0:
+            return 0, []
+        return run_logged(command, env)  # without a terminal, or once more, with what it says in the log
+
     def give_up_if(self, code, lines):
-        """Stop with pip's last errors and one sentence if its exit CODE is not 0. What is already installed is kept."""
+        """Stop with the installer's last errors and one sentence if its exit CODE is not 0. What is installed stays."""
         if code:
             errors = [line for line in lines if re.match(r"\s*(error\b|cause\b|×)", line, re.IGNORECASE)]
             for line in (errors or lines)[-3:]:
@@ -232,12 +247,12 @@ class Environment:
             if self.stamp.exists() and self.unfinished.exists():
                 self.unfinished.unlink()
             advice = diagnose("\n".join(lines))
-            sys.exit(NO_WHEEL if OFFLINE and advice == NO_VERSION else advice)
+            sys.exit(NO_WHEEL if OFFLINE and entry_for("\n".join(lines)).get("id") == "no-version" else advice)
 
 
-# In two stages, so that the first answer need not wait for JupyterLab.
-MAIN = Environment(".venv", "constraints.txt", "chat", "lab,test")
-PADDLE = Environment(".venv-paddle", "constraints-paddle.txt", "paddle")  # PaddleNLP and PyTorch's packages disagree
+# In two stages, so that the first answer need not wait for JupyterLab. PaddleNLP's packages disagree with PyTorch's.
+MAIN = Environment(".venv", "lock.txt", "constraints.txt", "chat", "lab,test")
+PADDLE = Environment(".venv-paddle", "lock-paddle.txt", "constraints-paddle.txt", "paddle")
 KERNEL = MAIN.folder / "share/jupyter/kernels/qwen-paddle"  # how JupyterLab, which is in .venv, starts .venv-paddle
 
 
@@ -298,104 +313,88 @@ def make_main(fault, cpu):
 
 # ---- pip -------------------------------------------------------------------------------------------------------------
 
-MIRROR = "pip config set global.index-url ADDRESS"
-NO_VERSION = "No such version on your mirror, or for this system (64-bit Linux, Windows or Apple-silicon Mac needed)."
 NO_WHEEL = "The package is not among the wheels. Collect them anew with course.py teach, on a computer that is online."
-# What pip or uv says when it fails, and what to do. The first match counts: without a network pip also says that no
-# version matches.
-# fmt: off
-DIAGNOSES = (
-    ("No space left|Errno 28|not enough space",
-     "The disk is full. Make room, then run the same command again."),
-    ("ProxyError|Cannot connect to proxy|Tunnel connection failed",
-     "The proxy in HTTPS_PROXY or in pip's settings refuses. Correct or unset it, then run again."),
-    ("CERTIFICATE_VERIFY_FAILED|SSLError|UnknownIssuer",
-     "The secure connection fails. Check the clock; for a company's certificate: pip config set global.cert FILE"),
-    ("Download failed|Read ?timed|ReadTimeout|IncompleteRead|ConnectionReset|DO NOT MATCH THE HASHES",
-     "The line is slow or broke off. Run again (finished downloads are kept), or choose a nearer mirror: " + MIRROR),
-    ("getaddrinfo|Name ?Resolution|Name or service|NewConnection|ConnectTimeout|unreachable|dns error|Max retries",
-     "No connection. Check the network (and HTTPS_PROXY, if set), or choose a mirror that you can reach: " + MIRROR),
-    ("Permission denied|Read-only file system|Access is denied|WinError (5|32)\\b",
-     "A file cannot be written. Close what uses .venv, or copy the course to a folder of your own; then run again."),
-    ("Long Path",
-     "A path is too long for Windows. Move the course to a short folder such as C:\\qwen, then run again."),
-    ("No matching distribution|Could not find a version|No solution found|ResolutionImpossible",
-     NO_VERSION),
-)
-# fmt: on
+
+
+def entry_for(text):
+    """What the course's catalogue of errors knows of what an installer has said; {} if it knows nothing."""
+    entries = json.loads((ROOT / "qwen_helpers/known_troubles/set_up.json").read_text(encoding="utf-8"))
+    return next((entry for entry in entries if any(pattern in text for pattern in entry["patterns"])), {})
 
 
 def diagnose(text):
-    """One sentence: why pip failed and what to do."""
-    for pattern, advice in DIAGNOSES:
-        if re.search(pattern, text, re.IGNORECASE):
-            return advice
+    """One sentence: why the installer failed and what to do."""
+    entry = entry_for(text)
+    if entry:
+        return (entry["cause"] + " " + entry["cure"]).strip()
     return "The whole output is in %s. Running the same command again goes on from here." % LOG.name
 
 
-class Screen:
-    """One line, rewritten, that says what pip does; where there is no terminal, a line for each file over 20 MB."""
-
-    def __init__(self):
-        self.file, self.terminal, self.width = "", sys.stdout.isatty(), shutil.get_terminal_size().columns - 1
-
-    def feed(self, line):
-        download = re.match(r"\s*Downloading (\S+) \(([\d.]+) (\wB)\)", line)
-        if download:
-            name, size, unit = download.groups()
-            self.file = name.split("/")[-1]
-            if not self.terminal and (unit == "GB" or unit == "MB" and float(size) > 20):
-                note("downloading %s, %s %s" % (self.file, size, unit))
-        elif line.startswith("Progress "):  # "Progress 1048576 of 191794682"
-            done, total = (int(word) / 1e6 for word in line.split()[1::2])
-            self.show("%3.0f %% of %.0f MB: %s" % (100 * done / total if total else 0, total, self.file))
-        elif line.startswith("Collecting "):
-            self.show("looking for " + line.split()[1])
-        elif line.startswith("Installing collected packages:"):
-            self.show("unpacking %d packages, a minute or two" % len(line.split(",")))
-
-    def show(self, text):
-        if self.terminal:
-            print("\r" + ("      " + text)[: self.width].ljust(self.width) + "\r", end="", flush=True)
-
-
-def run_logged(command):
-    """Run COMMAND with its output in the log and one live line on the screen; its exit code and its last lines."""
-    screen, last = Screen(), collections.deque(maxlen=300)
+def run_logged(command, env=None):
+    """Run COMMAND with its output in the log and large downloads on the screen; its exit code and its last lines."""
+    last = collections.deque(maxlen=300)
     with open(str(LOG), "a", encoding="utf-8") as log:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        # close_fds=False: pip holds the lock too
-        child = subprocess.Popen(command, cwd=str(ROOT), env=child_env(**OFFLINE), close_fds=False, **pipes)
+        # close_fds=False: the installer holds the lock too
+        child = subprocess.Popen(command, cwd=str(ROOT), env=env or child_env(**OFFLINE), close_fds=False, **pipes)
         try:
             for raw in child.stdout:
                 line = raw.decode("utf-8", "replace").rstrip()
-                screen.feed(line)
-                if not line.startswith("Progress "):
-                    last.append(line)
-                    log.write(line + "\n")
-        except BaseException:  # Ctrl-C: no pip must go on alone
+                last.append(line)
+                log.write(line + "\n")
+                download = re.match(r"\s*Downloading (\S+) \(([\d.]+) ?([MG])i?B\)", line)
+                if download and (download.group(3) == "G" or float(download.group(2)) > 20):
+                    note("downloading %s, %s %sB" % ((download.group(1).split("/")[-1],) + download.groups()[1:]))
+        except BaseException:  # Ctrl-C: no installer must go on alone
             child.kill()
             raise
         finally:
-            screen.show("")
             child.wait()
     return child.returncode, list(last)
+
+
+@functools.lru_cache(None)
+def uv_runs():
+    """True if uv, which pip brings into .venv in the tested version, starts; else a sentence says what that means."""
+    if MAIN.pip("uv")[0] == 0 and run_logged([MAIN.python(), "-m", "uv", "--version"])[0] == 0:
+        return True
+    note("uv, the quick installer, does not run here; pip takes its place, and some minutes more.")
+    return False
+
+
+def uv_settings():
+    """pip's mirror, proxy and certificate, from its files and variables, as the variables that uv reads."""
+    command = [MAIN.python(), "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child_env(**OFFLINE))
+    lines, found = listed.stdout.decode("utf-8", "replace").splitlines(), {}
+    for line in sorted(lines, key=lambda line: line.startswith(":env:")):  # a variable counts more than a file
+        name, equals, value = line.partition("=")  # "global.index-url='...'" or ":env:.index-url='...'"
+        if equals:
+            found[name.split(".")[-1]] = ast.literal_eval(value).split()
+    names = {
+        "index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS",
+        "trusted-host": "UV_INSECURE_HOST", "constraint": "UV_CONSTRAINT", "cert": "SSL_CERT_FILE",
+        "proxy": "ALL_PROXY", "timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT",
+    }  # fmt: skip
+    settings = {names[option]: " ".join(words) for option, words in found.items() if option in names}
+    if "find-links" in found:
+        settings["UV_FIND_LINKS"] = ",".join(found["find-links"])
+    own = {name: value for name, value in os.environ.items() if name in settings}
+    # Compiled now, and not by the first lesson that imports it: a second answer then takes 5 s and not 10 s.
+    return dict(settings, UV_COMPILE_BYTECODE="1", **own)
 
 
 def install_torch_cpu(must):
     """True if the CPU build is in: from where pip looks, else from PyTorch's own index, which uv knows by name."""
     torch = re.search(r"^torch==[\d.]+", (ROOT / MAIN.constraints).read_text(), re.MULTILINE).group()
-    code, lines = MAIN.pip("--progress-bar", "raw", torch + "+cpu")
+    code, lines = MAIN.install(torch + "+cpu")
     if code == 0:
         return True
-    if diagnose("\n".join(lines)) != NO_VERSION:  # a broken line or a full disk: the default build would not help
+    if entry_for("\n".join(lines)).get("id") != "no-version":  # a broken line or a full disk: no build would help
         MAIN.give_up_if(code, lines)
-    if not OFFLINE:  # uv would leave the room for it
-        code, lines = MAIN.pip("uv")
-    if code == 0:
+    if not OFFLINE and uv_runs():  # it would leave the room for it
         note("fetching the CPU build of PyTorch, about 200 MB")
-        uv = [MAIN.python(), "-m", "uv", "pip", "install", "--python", MAIN.python(), "--no-deps"]
-        code, lines = run_logged(uv + ["--torch-backend", "cpu", torch])
+        code, lines = MAIN.install("--no-deps", "--torch-backend=cpu", torch)
     if must and code:
         note("The CPU build of PyTorch cannot be had. Without --cpu the default build is installed, which is larger.")
         MAIN.give_up_if(code, lines)
@@ -414,12 +413,11 @@ def install(step, env, extras, title, cpu=False):
     size = "3 GB" if cuda else "about 450 MB" if env is PADDLE else "about 200 MB"
     step("%s: installing, %s" % (title, "from the wheels" if OFFLINE else size + " to download"))
     env.unfinished.write_text("")
-    env.give_up_if(*env.pip("pip"))  # the one that came with Python may be too old to report its progress
     if extras == "chat" and stamp["cpu_build"] and not install_torch_cpu(must=cpu):
         note("The CPU build of PyTorch cannot be had here; installing the default build, which takes 6 GB.")
         check_disk(GB_CUDA)
         stamp["cpu_build"] = False
-    env.give_up_if(*env.pip("--progress-bar", "raw", "-e", ".[%s]" % extras))
+    env.give_up_if(*env.install("pip", "-e", ".[%s]" % extras))  # pip in the version whose texts the lessons show
     env.write_stamp(dict(stamp, extras=stamp["extras"] + [extras]))
     env.unfinished.unlink()
 
@@ -503,7 +501,7 @@ def module(name, *arguments):
 
 def first_answer(step):
     step("A first answer from the model")
-    code = subprocess.call(module("qwen_helpers.chat", FIRST_QUESTION), cwd=str(ROOT), env=child_env(**TINY))
+    code = subprocess.call(module("qwen_helpers", "chat", FIRST_QUESTION), cwd=str(ROOT), env=child_env(**TINY))
     if code:
         note("The model gave no answer (exit code %d), so nothing else is started." % code)
         sys.exit(code)
@@ -548,11 +546,14 @@ def open_lab(step, options):
 
 def run_tests(step, options):
     step("Tests of the helpers and of every lesson")
-    env = child_env(QWEN_MODEL="tiny", HF_HUB_OFFLINE="1", **TINY)
+    # Two workers share the tests, and each computes in one thread: more would fight for the processor.
+    env = child_env(QWEN_MODEL="tiny", HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", **TINY)
     for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN"):
         env.pop(name, None)
     command = [MAIN.python(), "-m", "pytest", "--nbval", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    command += ["--nbval-cell-timeout", "180"] + (["-k", options.k] if options.k else [])
+    command += ["--nbval-cell-timeout", "180", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    command += ["--durations", "15"] + (["-k", options.k] if options.k else [])
+    command += [] if options.all else ["-m", "not slow"]
     if options.no_paddle or not has_kernel():
         if os.environ.get("CI") and not options.no_paddle:
             sys.exit("CI is set, so lesson 6 must be tested; its kernel qwen-paddle could not be made.")
@@ -565,7 +566,7 @@ def run_tests(step, options):
 def make_pack(step, options):
     """Everything for a class in a room without internet, in one folder. qwen_helpers/teach.py has the work."""
     step("The teacher's pack")
-    command = module("qwen_helpers.teach", str(Path(options.out).absolute()))
+    command = module("qwen_helpers", "teach", str(Path(options.out).absolute()))
     command += ["--no-wheels"] * options.no_wheels + ["--no-paddle"] * options.no_paddle
     return hand_over(command, child_env(**OFFLINE))
 
@@ -576,6 +577,7 @@ def parse(arguments):
     parser.add_argument("command", nargs="?", choices=["test", "teach"], help=what)
     parser.add_argument("out", nargs="?", metavar="OUT", help="with teach: the folder to make")
     parser.add_argument("-k", metavar="NAME", help="with test: only tests whose name contains NAME")
+    parser.add_argument("--all", action="store_true", help="with test: also what takes long and changes rarely")
     parser.add_argument("--no-lab", action="store_true", help="set up, show a first answer, stop before JupyterLab")
     parser.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
     parser.add_argument("--cpu", action="store_true", help="on Linux: PyTorch's CPU build even with an NVIDIA card")
@@ -584,8 +586,8 @@ def parse(arguments):
     parser.add_argument("--no-wheels", action="store_true", help="with teach: leave the packages out")
     parser.add_argument("--port", type=int, help="JupyterLab's port (default: the first free one from 8888)")
     options = parser.parse_args(arguments)
-    if options.k and options.command != "test":
-        parser.error("-k goes with test: course.py test -k NAME")
+    if (options.k or options.all) and options.command != "test":
+        parser.error("-k and --all go with test: course.py test -k NAME")
     if (options.command == "teach") != bool(options.out) or options.no_wheels and not options.out:
         parser.error("a folder goes with teach, and --no-wheels too: course.py teach OUT --no-wheels")
     if options.command == "test" and not (ROOT / "tests").exists():
