@@ -256,16 +256,9 @@ def for_terminal(text: str) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Explain the words of the command line, or what is piped in. Exit code 1 if the catalogue does not know it.
-
-    With `--set-up` alone, one sentence on what pip or uv has written: `course.py` asks for it.
-    """
+    """Explain the words of the command line, or what is piped in. Exit code 1 if the catalogue does not know it."""
     if not arguments and sys.stdin.isatty():
         sys.exit(USAGE)
-    if arguments == ["--set-up"]:
-        found = first_that_fits("set_up", sys.stdin.read())
-        print(f"{found.cause} {found.cure}".strip() if found else "")
-        return
     explanation = explain(" ".join(arguments) or sys.stdin.read())
     print(for_terminal(str(explanation)))
     sys.exit(not explanation.troubles)

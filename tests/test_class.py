@@ -155,6 +155,7 @@ def test_plan_and_summary():
 
 
 # The class in the room.
+@pytest.mark.slow
 def test_forty_at_once_get_their_own_exact_answers(at):
     people = class_plan(40, 1, 0, seed=3)
     assert len({question for questions in people for _, question in questions}) > 20
@@ -188,6 +189,7 @@ def test_rates_are_measured_and_simulate_a_class_roughly(at):
         assert 0.5 < guess[name] / real[name] < 2, name
 
 
+@pytest.mark.slow
 def test_memory_of_the_server_stays_flat(server, at):
     """120 questions here; `python -m qwen_helpers measure class --requests 2000` asks the rest."""
     memory = []

@@ -264,6 +264,7 @@ def test_a_slow_line(folder):
         assert 0.4 < time.monotonic() - start < 3  # 0.5 s at 1 MB/s
 
 
+@pytest.mark.slow
 def test_a_file_of_1_gib_is_resumed(folder):
     with (folder / "large.bin").open("wb") as stream:  # mostly a hole, which takes no room on the disk
         stream.truncate(2**30 - 4)
@@ -398,6 +399,7 @@ snapshot_download(sys.argv[1], local_dir=sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_forty_clients_at_once(folder, tmp_path, command):
     """Three are ModelScope's client, the others plain HTTP: forty of the first would take 10 GB of memory."""
     data = os.urandom(50_000_000)
@@ -461,6 +463,7 @@ def test_forty_clients_at_once(folder, tmp_path, command):
 # ---- the measurement -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_measuring_against_nginx(capsys):
     if not shutil.which("curl") or not (shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")):
         pytest.skip("nginx or curl is not installed")

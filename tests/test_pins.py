@@ -86,11 +86,35 @@ def test_every_requirement_has_one_exact_pin_in_its_range(env, python, system):
 def test_pins_are_exact_and_name_no_place():
     for pin in PINS[course.MAIN] + PINS[course.PADDLE]:
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), f"{pin} is not exact, or belongs to one build only"
-    for name in ("pyproject.toml", "constraints.txt", "constraints-paddle.txt", "environment.yml", "course.py"):
+    locks = [name for env in ENVIRONMENTS for name in (env.lock, env.constraints)]
+    for name in ("pyproject.toml", "environment.yml", "course.py", *locks):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"https?://|--(extra-)?index-url[ =]\S*/|--find-links", text), (
             f"{name} names a package server"
         )
+
+
+@each_environment
+def test_the_lock_holds_the_same_versions_with_the_hashes_of_their_files(env):
+    entries = re.findall(
+        r"(?m)^([^#\s][^\\\n]*?)(?: \\)?\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)*)",
+        (ROOT / env.lock).read_text(),
+    )
+    assert [pin for pin, _ in entries] == [
+        line for line in (ROOT / env.constraints).read_text().splitlines() if not line.startswith("#")
+    ]
+    without = {Requirement(pin).name for pin, hashes in entries if not hashes}
+    assert without == ({"torch"} if env is course.MAIN else set()), "its CPU build has other hashes"
+
+
+def test_a_library_whose_private_names_are_replaced_is_held_to_its_minor_version():
+    """labs/serve_process.py replaces some of ms-swift's, engines/paddle.py some of PaddleNLP's."""
+    for extra, name, allowed, refused in (
+        ("lab", "ms-swift", "4.6.9", "4.7.0"),
+        ("paddle", "paddlenlp", "3.0.0b4", "3.0.0"),
+    ):
+        requirement = next(r for r in requirements(extra) if r.name == name)
+        assert requirement.specifier.contains(allowed, prereleases=True) and not requirement.specifier.contains(refused)
 
 
 def test_pip_and_uv_are_pinned_for_the_set_up():

@@ -79,6 +79,7 @@ def test_a_random_model_answers_with_text(tmp_path):
         shape("9b")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("onnxruntime_genai") is None, reason="needs Python 3.11 or 3.12")
 def test_engines_prints_a_table_and_ends_with_json(capsys):
     few = ("transformers float32", "transformers bfloat16", "onnx int4")

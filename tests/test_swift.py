@@ -78,6 +78,7 @@ def test_a_cut_answer_has_no_half_character(chat, other):
         chat.reset()
 
 
+@pytest.mark.slow
 def test_two_hundred_answers_stopped_at_random_leave_nothing(chat):
     """No thread, no growing memory, and a history of whole turns."""
     chance, memory = random.Random(0), []

@@ -74,6 +74,7 @@ def test_every_dialogue_without_any_system_block(model, tokenizer):
     assert wrong(model, tokenizer, cases(tokenizer, None, no_system_block=True)) == []
 
 
+@pytest.mark.slow
 def test_every_dialogue_alone(model, tokenizer):
     assert wrong(model, tokenizer, cases(tokenizer, None), batch=1) == []
 
@@ -181,6 +182,7 @@ def test_together_under_8_mb():
     assert sum(f.stat().st_size for f in files) < 8e6
 
 
+@pytest.mark.slow
 def test_retraining_a_few_steps_lowers_the_loss_and_writes_folders_that_load(tmp_path):
     losses = tiny_training.train(tmp_path, base_steps=12, chat_steps=12, say=lambda _: None)
     for kind in ("base", "chat"):

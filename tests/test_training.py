@@ -191,6 +191,7 @@ def test_the_parts_for_a_real_size():
         training_memory(seven.id, "dora")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_of_a_small_model_is_as_predicted():
     """Six layers of Qwen2.5-0.5B's width and a smaller vocabulary; `qwen_helpers.measure training` takes all."""

@@ -22,8 +22,10 @@ from qwen_helpers.folders import TINY_BASE, TINY_CHAT, course_root, model_folder
 from qwen_helpers.labs.hub import id_and_folder
 
 MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
-FILES = ("course.py", "pyproject.toml", "constraints.txt", "constraints-paddle.txt", "environment.yml", "conftest.py")
+FILES = ("course.py", "pyproject.toml", "lock.txt", "lock-paddle.txt", "constraints.txt", "constraints-paddle.txt")
+FILES += ("environment.yml", "conftest.py")
 FILES += ("README.md", "CONTRIBUTING.md", "LICENSE", "images", "qwen_helpers", "notebooks")
+PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
 FOLDED = re.compile(r"The solution is folded below each exercise: click [^.]*three dots\.")
 HALF_DAYS = (("morning", 9 * 60, 12 * 60 + 30), ("afternoon", 13 * 60 + 30, 17 * 60))  # minutes since midnight
@@ -137,16 +139,16 @@ def collect_wheels(root, folder, sets, say=print):
         command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--wheel-dir", str(folder)]
         if "+cpu" in pytorch:
             say(f"PyTorch's CPU build, {pytorch}")
-            if subprocess.run([*command, "--no-deps", pytorch]).returncode:
-                say(
-                    "pip does not find the CPU build and takes the default one, 3 GB. To avoid that, give pip PyTorch's"
-                )
-                say("index for the CPU (see its page Get Started) as PIP_EXTRA_INDEX_URL and run again.")
+            cpu = [*command, "--no-deps", pytorch]
+            # Where pip's own places have no CPU build, course.py has it from PyTorch's index, too.
+            if subprocess.run(cpu).returncode and subprocess.run([*cpu, "--index-url", PYTORCH_CPU]).returncode:
+                say("The CPU build is not to be had; collecting the default one, 3 GB.")
         for extras, constraints in sets:
             say(f"Packages: {extras}")
             find = ["--find-links", str(folder)]
-            # setuptools builds the course's own package on each computer
-            wanted = [*find, "-c", constraints, "pip", "setuptools", f".[{extras}]"]
+            # setuptools builds the course's own package on each computer; uv, from the first set, installs both
+            installers = ["pip", "setuptools"] + ["uv"] * (constraints == SETS[0][1])
+            wanted = [*find, "-c", constraints, *installers, f".[{extras}]"]
             if subprocess.run([*command, *wanted], cwd=project).returncode:
                 cure = "run again, or leave lesson 6 out with --no-paddle" if extras == "paddle" else "run again"
                 raise PackError(f"pip could not collect the packages: its last lines say why. Then {cure}.")
