@@ -226,15 +226,15 @@ class Environment:
         command = [self.python(), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
         return run_logged(command + ["-c", self.constraints] + list(arguments))
 
-    def install(self, *arguments):
-        """By uv, by pip where uv cannot run; (exit code, last lines)."""
+    def install(self, *arguments, live=True):
+        """By uv, by pip where uv cannot run; (exit code, last lines). LIVE: uv may draw its bars on a terminal."""
         if not uv_runs():
-            return self.pip(*[word for word in arguments if not word.startswith("--torch-backend")])
+            return self.pip(*arguments)
         command = [MAIN.python(), "-m", "uv", "pip", "install", "--python", self.python(), "-c", self.lock]
         command += ["--index-strategy", "unsafe-best-match"]  # of all places the best version, as pip does
         command += ["--no-index", "--no-verify-hashes"] * bool(OFFLINE) + list(arguments)
         env = child_env(**uv_settings())
-        if sys.stdout.isatty() and subprocess.call(command, cwd=str(ROOT), env=env, close_fds=False) == 0:
+        if live and sys.stdout.isatty() and subprocess.call(command, cwd=str(ROOT), env=env, close_fds=False) == 0:
             return 0, []
         return run_logged(command, env)  # without a terminal, or once more, with what it says in the log
 
@@ -387,7 +387,7 @@ def uv_settings():
 def install_torch_cpu(must):
     """True if the CPU build is in: from where pip looks, else from PyTorch's own index, which uv knows by name."""
     torch = re.search(r"^torch==[\d.]+", (ROOT / MAIN.constraints).read_text(), re.MULTILINE).group()
-    code, lines = MAIN.install(torch + "+cpu")
+    code, lines = MAIN.install(torch + "+cpu", live=False)  # that it is not there is no error for a reader
     if code == 0:
         return True
     if entry_for("\n".join(lines)).get("id") != "no-version":  # a broken line or a full disk: no build would help
@@ -551,7 +551,7 @@ def run_tests(step, options):
     for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN"):
         env.pop(name, None)
     command = [MAIN.python(), "-m", "pytest", "--nbval", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    command += ["--nbval-cell-timeout", "180", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    command += ["--nbval-cell-timeout", "180", "-n", "2", "--no-loadscope-reorder"]
     command += ["--durations", "15"] + (["-k", options.k] if options.k else [])
     command += [] if options.all else ["-m", "not slow"]
     if options.no_paddle or not has_kernel():
