@@ -12,10 +12,14 @@ An engine turns messages into a stream of text. It has
 It keeps no history: that is `chat.py`.
 """
 
+import ctypes
 import queue
+import re
+import sys
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def stream_from_thread(generate: Callable[[Callable, Callable], object]) -> Gene
             handed_over.put(("error", error))
 
     thread = threading.Thread(target=run, daemon=True)  # daemon: Python may end in mid-answer
+    rest_openmp()
     thread.start()
     try:
         while True:
@@ -98,3 +103,19 @@ def stream_from_thread(generate: Callable[[Callable, Callable], object]) -> Gene
     finally:
         stop.set()
         thread.join()
+
+
+def rest_openmp() -> None:
+    """Let GNU OpenMP, with which PyTorch computes on Linux, end the workers of this thread, which is about to wait.
+
+    They would count beside those of the thread that computes. Where both together are more than the cores, GNU OpenMP
+    lets all of them sleep after every operation, and a model of 0.5B on two cores writes 0.8 times as fast. The call is
+    OpenMP 5.0's own, section 3.2.44; the next operation in this thread starts its workers again. On Windows and macOS
+    other OpenMP libraries keep one set of workers for all threads.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    for path in sorted(set(re.findall(r"(?m) (/.*/libgomp[^/\n]*)$", Path("/proc/self/maps").read_text()))):
+        library = ctypes.CDLL(path)  # it is loaded already
+        if hasattr(library, "omp_pause_resource_all"):  # GCC 9 and later
+            library.omp_pause_resource_all(1)  # 1: omp_pause_soft, which keeps all settings
