@@ -22,10 +22,19 @@ def pytest_report_header(config):
     return "Lesson 7 is left out: onnxruntime-genai has no wheels for Python 3.10." if OLD else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileOrLesson(LoadScopeScheduling):
+        def _split_scope(self, nodeid):  # the way that pytest-xdist documents; its loadgroup fails with pytest 9.2
+            file = nodeid.partition("::")[0]
+            return nodeid if file.endswith("test_lessons.py") else file
+
+    return ByFileOrLesson(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.name != "test_lessons.py":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
     first = ("test_lessons.py", "test_room.py", "07_", "08_", "09_", "06_", "test_course.py")
     places = {item.path: [item.path.name.startswith(name) for name in (*first, "")].index(True) for item in items}
     items.sort(key=lambda item: places[item.path])
@@ -41,8 +50,14 @@ def pytest_itemcollected(item):
 def pytest_runtest_makereport(item, call):
     report = yield
     if item.path.name == "10_troubleshooting.ipynb" and heading_of(item)[0]:
-        report.nodeid += f", entry {heading_of(item)[0]}"
+        report.user_properties.append(("entry", heading_of(item)[0]))
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report):
+    if not os.environ.get("PYTEST_XDIST_WORKER"):  # a worker's reports keep the ids by which pytest-xdist counts them
+        report.nodeid += "".join(f", entry {value}" for name, value in report.user_properties if name == "entry")
 
 
 def heading_of(item):

@@ -379,7 +379,7 @@ def uv_settings():
     names = {"UV_DEFAULT_INDEX": "index-url", "UV_INDEX": "extra-index-url", "HTTP_PROXY": "proxy"}
     names.update(HTTPS_PROXY="proxy", SSL_CERT_FILE="cert", UV_HTTP_TIMEOUT="timeout")
     settings = {name: " ".join(found[option]) for name, option in names.items() if found.get(option)}
-    if not LINUX or any(Path("/etc/ssl/certs").glob("*")):  # uv stops if the system has none; it brings some of its own
+    if not LINUX or any(Path("/etc/ssl/certs").glob("*")):  # with an empty store uv stops; it has its own
         settings["UV_SYSTEM_CERTS"] = "1"
     # Compiled now, and not by the first lesson that imports it: a second answer then takes 5 s and not 10 s.
     return options, dict(settings, UV_COMPILE_BYTECODE="1")
@@ -552,7 +552,7 @@ def run_tests(step, options):
     for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN"):
         env.pop(name, None)
     command = [MAIN.python(), "-m", "pytest", "--nbval", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    command += ["--nbval-cell-timeout", "180", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    command += ["--nbval-cell-timeout", "180", "-n", "2", "--no-loadscope-reorder"]
     command += ["--durations", "15"] + (["-k", options.k] if options.k else [])
     command += [] if options.all else ["-m", "not slow"]
     if options.no_paddle or not has_kernel():
