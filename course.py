@@ -6,8 +6,8 @@
 
 It prints what it does, step by step. You can stop it and start it again at any time: .venv and .venv-paddle, in which
 lesson 6 runs, count as complete only when a stamp, which is written last, says so. It makes these two folders and
-.venv-install.log beside this file; outside this folder there are only pip's cache and what JupyterLab keeps in your
-home folder, as it always does.
+.venv-install.log beside this file; outside this folder there are only the caches of pip and uv and what JupyterLab
+keeps in your home folder, as it always does.
 
 It needs only the standard library, and any Python from 3.6 on can run it, so that a Python too old or too new for
 PyTorch gets a sentence and not a traceback. pyproject.toml says which packages, lock*.txt which versions, with the
@@ -95,17 +95,15 @@ def find_python():
             "Python %d.%d is here but cannot make environments. On Debian and Ubuntu: sudo apt install python3-venv (or"
             " python%d.%d-venv). Then run the same command again." % (incomplete * 2)
         )
-    needs = "The course needs Python 3.10, 3.11 or 3.12"
-    if len(PYTHONS) < 3:
-        needs = "The wheels are for Python " + " or ".join("%d.%d" % version for version in PYTHONS)
+    fewer = "The wheels are for Python " + " or ".join("%d.%d" % version for version in PYTHONS)
+    needs = fewer if len(PYTHONS) < 3 else "The course needs Python 3.10, 3.11 or 3.12"
     how = "sudo apt install python{0}-venv (or your system's way), then python{0} course.py"
     if not LINUX:
         how = "brew install python@{0}, then python{0} course.py"
     if WINDOWS:
         how = "winget install Python.Python.{0}, then in a new terminal py -{0} course.py"
-    how += ". Or with conda create -n qwen python={0}, activate it, run again."
-    this = "This is %d.%d, and no other was found." % sys.version_info[:2]
-    sys.exit("%s. %s Install one: %s" % (needs, this, how.format("%d.%d" % PYTHONS[0])))
+    how = (how + ". Or with conda create -n qwen python={0}, activate it, run again.").format("%d.%d" % PYTHONS[0])
+    sys.exit("%s. This is %d.%d, and no other was found. Install one: %s" % (needs, *sys.version_info[:2], how))
 
 
 # ---- wheels instead of the internet ----------------------------------------------------------------------------------
@@ -121,7 +119,8 @@ def use_wheels(place):
         if re.match("https?://", place):
             host = urllib.parse.urlsplit(place).hostname
             proxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-            os.environ["no_proxy"] = ",".join(filter(None, [proxied, host]))  # a computer in the room needs no proxy
+            # A computer in the room needs no proxy. pip reads the small name first, uv the large one.
+            os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [proxied, host]))
             OFFLINE["PIP_TRUSTED_HOST"] = host  # it has no certificate
             with urllib.request.urlopen(place, timeout=20) as answer:
                 WHEELS[:] = re.findall(r">\s*([^<>/]+\.whl)\s*<", answer.read().decode("utf-8", "replace"))
@@ -230,10 +229,11 @@ class Environment:
         """By uv, by pip where uv cannot run; (exit code, last lines). LIVE: uv may draw its bars on a terminal."""
         if not uv_runs():
             return self.pip(*arguments)
+        options, settings = uv_settings()
         command = [MAIN.python(), "-m", "uv", "pip", "install", "--python", self.python(), "-c", self.lock]
         command += ["--index-strategy", "unsafe-best-match"]  # of all places the best version, as pip does
-        command += ["--no-index", "--no-verify-hashes"] * bool(OFFLINE) + list(arguments)
-        env = child_env(**uv_settings())
+        command += options + ["--no-verify-hashes"] * bool(OFFLINE) + list(arguments)  # the teacher's pip built some
+        env = child_env(**settings)
         if live and sys.stdout.isatty() and subprocess.call(command, cwd=str(ROOT), env=env, close_fds=False) == 0:
             return 0, []
         return run_logged(command, env)  # without a terminal, or once more, with what it says in the log
@@ -246,8 +246,7 @@ class Environment:
                 note(line.strip()[:300])
             if self.stamp.exists() and self.unfinished.exists():
                 self.unfinished.unlink()
-            advice = diagnose("\n".join(lines))
-            sys.exit(NO_WHEEL if OFFLINE and entry_for("\n".join(lines)).get("id") == "no-version" else advice)
+            sys.exit(diagnose("\n".join(lines)))
 
 
 # In two stages, so that the first answer need not wait for JupyterLab. PaddleNLP's packages disagree with PyTorch's.
@@ -311,13 +310,11 @@ def make_main(fault, cpu):
     MAIN.make(fault, command, GB_CUDA if LINUX and not cpu_build else GB_CPU, python=version, cpu_build=cpu_build)
 
 
-# ---- pip -------------------------------------------------------------------------------------------------------------
-
-NO_WHEEL = "The package is not among the wheels. Collect them anew with course.py teach, on a computer that is online."
+# ---- pip and uv ------------------------------------------------------------------------------------------------------
 
 
 def entry_for(text):
-    """What the course's catalogue of errors knows of what an installer has said; {} if it knows nothing."""
+    """What the course's catalogue of errors knows of what an installer has said; {} if nothing."""
     entries = json.loads((ROOT / "qwen_helpers/known_troubles/set_up.json").read_text(encoding="utf-8"))
     return next((entry for entry in entries if any(pattern in text for pattern in entry["patterns"])), {})
 
@@ -325,6 +322,8 @@ def entry_for(text):
 def diagnose(text):
     """One sentence: why the installer failed and what to do."""
     entry = entry_for(text)
+    if OFFLINE and entry.get("id") == "no-version":
+        return "The package is not among the wheels. Collect them anew, where there is internet: course.py teach OUT."
     if entry:
         return (entry["cause"] + " " + entry["cure"]).strip()
     return "The whole output is in %s. Running the same command again goes on from here." % LOG.name
@@ -356,32 +355,34 @@ def run_logged(command, env=None):
 @functools.lru_cache(None)
 def uv_runs():
     """True if uv, which pip brings into .venv in the tested version, starts; else a sentence says what that means."""
-    if MAIN.pip("uv")[0] == 0 and run_logged([MAIN.python(), "-m", "uv", "--version"])[0] == 0:
+    code, lines = MAIN.pip("uv")
+    if code and entry_for("\n".join(lines)).get("id") not in (None, "no-version"):  # no network, a full disk
+        MAIN.give_up_if(code, lines)
+    if code == 0 and run_logged([MAIN.python(), "-m", "uv", "--version"])[0] == 0:
         return True
     note("uv, the quick installer, does not run here; pip takes its place, and some minutes more.")
     return False
 
 
 def uv_settings():
-    """pip's mirror, proxy and certificate, from its files and variables, as the variables that uv reads."""
+    """What pip is set to, by its files and variables, for uv: (options, variables)."""
     command = [MAIN.python(), "-m", "pip", "config", "list"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child_env(**OFFLINE))
-    lines, found = listed.stdout.decode("utf-8", "replace").splitlines(), {}
-    for line in sorted(lines, key=lambda line: line.startswith(":env:")):  # a variable counts more than a file
-        name, equals, value = line.partition("=")  # "global.index-url='...'" or ":env:.index-url='...'"
-        if equals:
-            found[name.split(".")[-1]] = ast.literal_eval(value).split()
-    names = {
-        "index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS",
-        "trusted-host": "UV_INSECURE_HOST", "constraint": "UV_CONSTRAINT", "cert": "SSL_CERT_FILE",
-        "proxy": "ALL_PROXY", "timeout": "UV_HTTP_TIMEOUT", "default-timeout": "UV_HTTP_TIMEOUT",
-    }  # fmt: skip
-    settings = {names[option]: " ".join(words) for option, words in found.items() if option in names}
-    if "find-links" in found:
-        settings["UV_FIND_LINKS"] = ",".join(found["find-links"])
-    own = {name: value for name, value in os.environ.items() if name in settings}
+    found, text = {"cert": os.environ.get("REQUESTS_CA_BUNDLE", "").split()}, listed.stdout.decode("utf-8", "replace")
+    for part in ("global", "install", ":env:"):  # "global.index-url='...'"; a variable counts most
+        for name, value in re.findall(r"(?m)^%s\.(?:default-)?([\w-]+)=(.+)" % part, text):
+            found[name] = ast.literal_eval(value.strip()).split() or found.get(name, [])
+    same = ("constraint", "find-links", "trusted-host")
+    options = [word for name in same for value in found.get(name, []) for word in ("--" + name, value)]
+    options += ["--no-index"] * (" ".join(found.get("no-index", [])).lower() in ("1", "true", "yes", "on"))
+    # These may hold passwords, which every user of a computer can read on a command line.
+    names = {"UV_DEFAULT_INDEX": "index-url", "UV_INDEX": "extra-index-url", "HTTP_PROXY": "proxy"}
+    names.update(HTTPS_PROXY="proxy", SSL_CERT_FILE="cert", UV_HTTP_TIMEOUT="timeout")
+    settings = {name: " ".join(found[option]) for name, option in names.items() if found.get(option)}
+    if not LINUX or any(Path("/etc/ssl/certs").glob("*")):  # with an empty store uv stops; it has its own
+        settings["UV_SYSTEM_CERTS"] = "1"
     # Compiled now, and not by the first lesson that imports it: a second answer then takes 5 s and not 10 s.
-    return dict(settings, UV_COMPILE_BYTECODE="1", **own)
+    return options, dict(settings, UV_COMPILE_BYTECODE="1")
 
 
 def install_torch_cpu(must):
@@ -605,16 +606,10 @@ def main(arguments=None):
         sys.stdout.reconfigure(errors="replace")  # pip may print what an old console cannot show
     try:
         options = parse(arguments)
-        if options.command == "test":
-            step = steps(5 - options.no_paddle)
-            set_up(step, options)
-            return run_tests(step, options)
-        if options.command == "teach":
-            step = steps(5 - options.no_paddle)
-            set_up(step, options)
-            return make_pack(step, options)
-        step = steps(6 - options.no_lab - options.no_paddle)
-        set_up(step, options, first_answer)
+        step = steps(5 - options.no_paddle + (not options.command and not options.no_lab))
+        set_up(step, options, None if options.command else first_answer)
+        if options.command:
+            return run_tests(step, options) if options.command == "test" else make_pack(step, options)
         return note("Ready. To open the lessons: python course.py") if options.no_lab else open_lab(step, options)
     except KeyboardInterrupt:
         print("\nStopped. Run the same command again.")

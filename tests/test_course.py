@@ -92,7 +92,7 @@ def course(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LINUX", True)
     monkeypatch.setattr(module, "WINDOWS", False)
     monkeypatch.setattr(module, "lock_folder", lambda: None)
-    monkeypatch.setattr(module, "uv_settings", dict)
+    monkeypatch.setattr(module, "uv_settings", lambda: ([], {}))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: namedtuple("Usage", "free")(100e9))
     return module
 
@@ -664,36 +664,76 @@ def test_where_uv_does_not_run_pip_installs_everything(course, missing, capsys):
     assert course.MAIN.complete() and course.PADDLE.complete()
 
 
-def test_uv_is_given_pip_s_places_and_certificate(tmp_path, monkeypatch):
-    """pip's file, its variables, which count more, and uv's own variables, which count most."""
+@pytest.fixture
+def pip_settings(tmp_path, monkeypatch):
+    """course.py with the real pip, which has one file of settings and no variables."""
     course = load(tmp_path / "course")
     monkeypatch.setattr(course.MAIN, "python", lambda: sys.executable)
-    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_")) or name == "SSL_CERT_FILE"]:
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_")) or name == "REQUESTS_CA_BUNDLE"]:
         monkeypatch.delenv(name)
-    (tmp_path / "pip.conf").write_text(
-        "[global]\nindex-url = https://mirror.example/simple\nproxy = http://proxy.example:8080\ntimeout = 60\n"
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+
+    def ask(text, **variables):
+        (tmp_path / "pip.conf").write_text(text)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return course.uv_settings()
+
+    return ask
+
+
+def test_uv_is_given_pip_s_places_and_limits(pip_settings):
+    options, settings = pip_settings(
+        "[global]\nindex-url = https://mirror.example/simple\ntimeout = 60\nconstraint = one.txt two.txt\n"
         "extra-index-url =\n  https://one.example/simple\n  https://two.example/simple\n"
         "[install]\ntrusted-host = mirror.example\n"
     )
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
-    settings = course.uv_settings()
-    settings.pop("UV_FIND_LINKS", None)  # what this computer's own pip may add
     wanted = {
-        "UV_DEFAULT_INDEX": "https://mirror.example/simple", "ALL_PROXY": "http://proxy.example:8080",
-        "UV_INDEX": "https://one.example/simple https://two.example/simple", "UV_HTTP_TIMEOUT": "60",
-        "UV_INSECURE_HOST": "mirror.example", "UV_COMPILE_BYTECODE": "1",
+        "UV_DEFAULT_INDEX": "https://mirror.example/simple", "UV_HTTP_TIMEOUT": "60",
+        "UV_INDEX": "https://one.example/simple https://two.example/simple",
+        "UV_COMPILE_BYTECODE": "1",
     }  # fmt: skip
     assert {name: settings.get(name) for name in wanted} == wanted
-    monkeypatch.setenv("PIP_INDEX_URL", "https://nearer.example/simple")
-    monkeypatch.setenv("PIP_CERT", "company.pem")
-    monkeypatch.setenv("PIP_FIND_LINKS", "one two")
-    settings = course.uv_settings()
-    assert (
-        settings["UV_DEFAULT_INDEX"] == "https://nearer.example/simple" and settings["SSL_CERT_FILE"] == "company.pem"
-    )
-    assert settings["UV_FIND_LINKS"] == "one,two"
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
-    assert course.uv_settings()["UV_DEFAULT_INDEX"] == "https://own.example/simple"
+    assert options[:4] == ["--constraint", "one.txt", "--constraint", "two.txt"]
+    assert options[-2:] == ["--trusted-host", "mirror.example"]
+
+
+def test_what_counts_more_for_pip_counts_more_for_uv(pip_settings):
+    """A variable before a file, [install] before [global]; other commands' sections and empty variables not at all."""
+    files = "[global]\nindex-url = https://far.example\n[install]\nindex-url = https://near.example\n"
+    files += "[wheel]\nindex-url = https://wheel.example\n"
+    assert pip_settings(files)[1]["UV_DEFAULT_INDEX"] == "https://near.example"
+    assert pip_settings(files, PIP_INDEX_URL="")[1]["UV_DEFAULT_INDEX"] == "https://near.example"
+    options, settings = pip_settings(files, PIP_INDEX_URL="https://variable.example", PIP_FIND_LINKS="one two")
+    assert settings["UV_DEFAULT_INDEX"] == "https://variable.example"
+    assert " ".join(options).endswith("--find-links one --find-links two")
+
+
+@pytest.mark.parametrize("value, no_index", [("true", True), ("1", True), ("false", False)])
+def test_without_an_index_for_pip_there_is_none_for_uv(pip_settings, value, no_index):
+    assert ("--no-index" in pip_settings(f"[global]\nno-index = {value}\n")[0]) == no_index
+
+
+def test_pip_s_proxy_and_certificate_count_more_than_the_variables_that_uv_knows(pip_settings):
+    old = {"HTTPS_PROXY": "http://old.example", "SSL_CERT_FILE": "old.pem"}
+    settings = pip_settings("[global]\nproxy = http://new.example\ncert = new.pem\n", **old)[1]
+    assert settings["HTTPS_PROXY"] == settings["HTTP_PROXY"] == "http://new.example"
+    assert settings["SSL_CERT_FILE"] == "new.pem"
+    no_file = {"PIP_CONFIG_FILE": os.devnull}
+    assert "SSL_CERT_FILE" not in pip_settings("", **no_file)[1]
+    assert pip_settings("", REQUESTS_CA_BUNDLE="requests.pem", **no_file)[1]["SSL_CERT_FILE"] == "requests.pem"
+
+
+NO_LINE_FOR_UV = (1, (NO_LINE + "ERROR: No matching distribution found for uv").splitlines())
+
+
+def test_without_a_network_uv_is_not_blamed(course, capsys):
+    """pip could not install either: it is not asked twice more."""
+    course.programs.answers = {"uv": NO_LINE_FOR_UV}
+    assert sentence(set_up, course).startswith("No connection.")
+    assert course.programs.started == ["venv", "uv"] and "does not run here" not in capsys.readouterr().out
+    course.programs.answers = {}
+    assert set_up(course) == EVERYTHING[1:]
 
 
 def test_a_file_that_is_not_the_tested_one_is_refused(tmp_path):
@@ -906,7 +946,8 @@ def test_pip_is_given_the_address_of_the_wheels(course, served):
     assert set_up(course, "--wheels", served) == EVERYTHING
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": served, "PIP_TRUSTED_HOST": "127.0.0.1"}
     assert settings == course.OFFLINE
-    assert course.child_env()["no_proxy"] == "elsewhere,127.0.0.1"
+    assert course.child_env()["no_proxy"] == "elsewhere,127.0.0.1"  # for pip
+    assert course.child_env()["NO_PROXY"] == "elsewhere,127.0.0.1"  # for uv
     assert "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl" in course.WHEELS and len(course.WHEELS) == 4
 
 
