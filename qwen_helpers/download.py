@@ -119,7 +119,8 @@ def _select(files, allow_patterns, ignore_patterns):
         patterns = [patterns] if isinstance(patterns, str) else patterns
         return any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
 
-    files = {path: size for path, size in files.items() if not allow_patterns or matches(path, allow_patterns)}
+    if allow_patterns is not None:  # an empty list allows none
+        files = {path: size for path, size in files.items() if matches(path, allow_patterns)}
     return {path: size for path, size in files.items() if not ignore_patterns or not matches(path, ignore_patterns)}
 
 

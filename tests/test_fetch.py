@@ -253,6 +253,7 @@ def test_patterns_that_match_nothing_download_nothing(hub, client, alone):
     text = sentence(ID, allow_patterns="*.gguf")
     assert "no file matches {'allow_patterns': '*.gguf'" in text and "nothing was downloaded" in text
     assert "leave none of the files" in sentence(ID, ignore_patterns=["*"])
+    assert "leave none of the files" in sentence(ID, allow_patterns=[])
     assert client.calls == [] and not (alone / "models").exists()
 
 

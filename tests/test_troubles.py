@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 
 import course
 from qwen_helpers import explain, troubles
+from qwen_helpers.labs.other_python import fresh
 from qwen_helpers.raised import read_error, read_text
 from qwen_helpers.troubles import GROUPS, catalogue, find, first_that_fits
 
@@ -326,6 +327,16 @@ def test_an_error_that_was_raised_in_another_process_brings_its_traceback():
     )
     assert [trouble.id for trouble in find(error)] == ["P7"]
     assert [trouble.id for trouble in find(failure("int([1])"))] == []
+
+
+@pytest.mark.parametrize("package", ["modelscope_hub", "requests"])
+def test_a_package_that_a_helper_does_not_find_means_another_kernel(package):
+    """Not "the course's own sentence": it is Python's, and says nothing of what to do."""
+    download = "from qwen_helpers.download import fetch_model; fetch_model('Qwen/Qwen2.5-0.5B-Instruct')"
+    with pytest.raises(Exception, match=package) as caught:
+        fresh(download, hide=[package])
+    assert find(caught.value)[0].id == "J1"
+    assert not find(f"ModuleNotFoundError: No module named {package!r}"), "alone it may be any program's"
 
 
 def test_the_longest_match_counts_and_then_the_innermost():
