@@ -58,15 +58,16 @@ def read_error(error: BaseException) -> list[Raised]:
     while error is not None and error not in chain:
         chain.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return [raised for error in reversed(chain) for raised in _raised(error)]
+    return [raised for error in reversed(chain) for raised in _read_one(error)]
 
 
-def _raised(error: BaseException) -> list[Raised]:
-    told = getattr(error, "traceback", None)
-    if isinstance(told, str) and told.strip():  # an error of another process, which brings that one's traceback as text
-        return read_text(told)
+def _read_one(error: BaseException) -> list[Raised]:
+    other = getattr(error, "traceback", None)
+    if isinstance(other, str) and other.strip():  # an error of another process brings that one's traceback as text
+        return read_text(other)
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return [Raised(_framed("".join(traceback.format_exception_only(error))), _slashes("\n".join(files)))]
+    message = "".join(traceback.format_exception_only(error))
+    return [Raised(_between_line_breaks(message), _with_slashes("\n".join(files)))]
 
 
 def read_text(text: str) -> list[Raised]:
@@ -74,25 +75,23 @@ def read_text(text: str) -> list[Raised]:
 
     Lines of code in a traceback are left out, since they often hold the texts of other errors.
     """
-    return [_part(part) for part in CHAINED.split("\n" + COLOURS.sub("", text[-TAIL:])) if part.strip()]
+    return [_read_part(part) for part in CHAINED.split("\n" + COLOURS.sub("", text[-TAIL:])) if part.strip()]
 
 
-def _part(part: str) -> Raised:
+def _read_part(part: str) -> Raised:
     lines = part.splitlines()
     start = next((number for number, line in enumerate(lines) if not FRAME.match(line)), len(lines))
     above = [re.sub(r"^\s*File |^\s+\d.*|^-.*", "", line) for line in lines[:start]]
     files = "\n".join(line for line in above if re.search(r"\.py\b", line))
-    return Raised(_framed("\n".join(lines[start:]) or part), _slashes(files))
+    return Raised(_between_line_breaks("\n".join(lines[start:]) or part), _with_slashes(files))
 
 
-def _framed(text: str) -> str:
+def _between_line_breaks(text: str) -> str:
     lines = [line.rstrip() for line in text.strip().splitlines()]
-    if lines and re.fullmatch(
-        r"[\w.]+:", lines[0]
-    ):  # IPython writes "AttributeError: " where Python leaves the colon out
+    if lines and re.fullmatch(r"[\w.]+:", lines[0]):  # IPython's "AttributeError: ", where Python has no colon
         lines[0] = lines[0].removesuffix(":")
     return "\n".join(["", *lines, ""])
 
 
-def _slashes(files: str) -> str:
+def _with_slashes(files: str) -> str:
     return files.replace("\\", "/")
