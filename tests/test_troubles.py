@@ -274,6 +274,7 @@ def test_each_failure_of_the_set_up_has_its_sentence(output, id):
 def test_the_set_up_s_entries_are_whole():
     for trouble in catalogue("set_up"):
         assert trouble.patterns and trouble.cause.endswith((".", ")")) and trouble.cause.isascii()
+        assert "*" not in "".join(trouble.patterns), "course.py looks for the letters as they are"
     assert first_that_fits("set_up", "error: command 'gcc' failed") is None
 
 
