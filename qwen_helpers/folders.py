@@ -88,7 +88,8 @@ def find_folder(what):
     if all(model.id != text for model in CATALOGUE) and "did you mean" in suggestion(text):
         raise ModelFolderError(f"{text!r} is not downloaded, and not in the course's catalogue{suggestion(text)}")
     here = "" if text.startswith("Qwen/") else f"There is no folder {text!r} in {Path.cwd()}, and the model "
-    raise ModelFolderError(f"{here}{text} is not downloaded yet: run {download}, as lesson 2 shows.")
+    size = "" if any(model.id == text for model in CATALOGUE) else ", and its size is not in the course's catalogue"
+    raise ModelFolderError(f"{here}{text} is not downloaded yet{size}: run {download}, as lesson 2 shows.")
 
 
 def chosen_file() -> Path:

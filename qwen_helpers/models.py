@@ -45,6 +45,9 @@ class Model:
     yarn_context: int | None  # tokens with the YaRN setting that the model card describes, None if it has none
     licence: str
     lm_head_in_files: bool  # True: the files hold the tied lm_head a second time; in memory it is there once
+    cache_layers: int | None = None  # those whose KV cache grows; None: all. Qwen3.5 has other layers between them
+    state_numbers: int = 0  # numbers that the others keep, however long the text is, in float32
+    counted_parameters: int | None = None  # of a folder's model, in its files; None: computed as below
 
     @property
     def body_parameters(self):
@@ -54,6 +57,8 @@ class Model:
         attention hidden * (2q + 2kv), plus the bias q + 2kv in Qwen2.5, or q_norm and k_norm, 2 * head_dim, in Qwen3;
         MLP 3 * hidden * intermediate; two norms, 2 * hidden. After the last layer one more norm.
         """
+        if self.counted_parameters is not None:
+            return self.counted_parameters - self.vocabulary * self.hidden * (1 if self.tied else 2)
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = self.hidden * (2 * q + 2 * kv) + (2 * self.head_dim if self.family == "Qwen3" else q + 2 * kv)
         return self.layers * (attention + 3 * self.hidden * self.intermediate + 2 * self.hidden) + self.hidden
@@ -68,8 +73,8 @@ class Model:
         return round(self.parameters * bits(dtype) / 8)
 
     def kv_bytes_per_token(self, dtype="bfloat16"):
-        """Bytes that each token adds to the KV cache: a key and a value (2) per layer and KV head."""
-        return round(2 * self.layers * self.kv_heads * self.head_dim * work_bits(dtype) / 8)
+        """Bytes that each token adds to the KV cache: a key and a value (2) per layer that has one, and KV head."""
+        return round(2 * (self.cache_layers or self.layers) * self.kv_heads * self.head_dim * work_bits(dtype) / 8)
 
     @property
     def download_bytes(self):
@@ -126,5 +131,11 @@ def suggestion(text, *words):
     names = {name.lower(): name for name in (*words, *(model.id for model in CATALOGUE))}
     typed = str(text).lower()  # models before Qwen2 were called -Chat, and Qwen3's chat models have no suffix
     typed = re.sub("-chat|-instruct", "" if "qwen3" in typed else "-instruct", typed)
-    close = difflib.get_close_matches(typed, names, n=1)
+    same = [name for name in names if versions(name) == versions(typed) or not versions(typed)]
+    close = difflib.get_close_matches(typed, same, n=1)
     return f": did you mean {names[close[0]]!r}?" if close else "; qwen_helpers.models.CATALOGUE lists them."
+
+
+def versions(name) -> list[str]:
+    """The version in a model's name: ["3.5"] of "Qwen/Qwen3.5-4B". A newer model is no mistyped older one."""
+    return re.findall(r"qwen(\d+(?:\.\d+)?)-", str(name).lower())

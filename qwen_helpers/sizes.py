@@ -20,12 +20,14 @@ from qwen_helpers.models import BITS, CATALOGUE, Model, bits, find_model, work_b
 # 0.39 GB after the imports), and grows by 4 to 8 numbers per prompt token and MLP column.
 LIBRARIES = 460_000_000  # bytes: Python, torch, transformers
 MARGIN = 40_000_000  # bytes that preflight allows on top, to be on the safe side
+# Qwen3.5 and later: the vision tower, which text alone does not need, and layers for speculative decoding.
+NOT_LOADED = ("model.visual.", "mtp.")
 WORK = 8  # numbers per token and column of the MLP: intermediate results, while a prompt is read
 
 
 def kv_bytes(model: Model, dtype, tokens: int) -> int:
-    """Bytes of the KV cache of so many tokens."""
-    return tokens * model.kv_bytes_per_token(dtype)
+    """Bytes of the KV cache of so many tokens, and of what layers without one keep instead."""
+    return tokens * model.kv_bytes_per_token(dtype) + 4 * model.state_numbers
 
 
 def work_bytes(model: Model, dtype, prompt: int) -> int:
@@ -59,18 +61,26 @@ def ceiling(model: Model, dtype, context: int, gb_per_s: float) -> float:
 def folder_weight_bytes(folder, dtype, tied: bool) -> int:
     """Bytes of a folder's weights once loaded in `dtype`, from the headers of its files.
 
-    Quantized numbers (int8, int4) keep their size. A tied lm_head that the files hold too (Qwen3-0.6B) is not loaded.
+    Quantized numbers (int8, int4) keep their size. A tied lm_head that the files hold too (Qwen3-0.6B) is not loaded,
+    and neither is what NOT_LOADED names.
     """
     files = weight_files(folder)
     if files[0].suffix != ".safetensors":
         return sum(file.stat().st_size for file in files)  # a .bin file has no header to read: its size is a guess
     total = 0
-    for name, tensor in [pair for file in files for pair in safetensors_header(file).items()]:
+    for tensor in loaded_tensors(files, tied):
         if tensor["dtype"] in ("BF16", "F16", "F32"):
-            total += math.prod(tensor["shape"]) * bits(dtype) / 8 * (not (tied and name == "lm_head.weight"))
+            total += math.prod(tensor["shape"]) * bits(dtype) / 8
         else:
             total += tensor["data_offsets"][1] - tensor["data_offsets"][0]
     return round(total)
+
+
+def loaded_tensors(files, tied: bool) -> list[dict]:
+    """The headers' entries of the tensors that the course's engines load from safetensors files."""
+    found = [pair for file in files for pair in safetensors_header(file).items()]
+    left_out = NOT_LOADED + ("lm_head.weight",) * tied
+    return [tensor for name, tensor in found if not name.startswith(left_out)]
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,6 +99,7 @@ class Preflight:
     disk_free_bytes: int  # on the drive of the current folder
     download_minutes: float | None  # None if nothing is to be downloaded or no speed was given
     advice: str = ""  # the verdict in one sentence
+    state_bytes: int = 0  # of kv_bytes, what does not grow with the context
 
     @property
     def needed_bytes(self):
@@ -105,7 +116,7 @@ class Preflight:
     def __str__(self):
         rows = [
             ("weights", as_size(self.weights_bytes), f"{bits(self.dtype) / 8:g} bytes per number"),
-            ("KV cache", as_size(self.kv_bytes), f"{self.kv_bytes // self.context:,} bytes x {self.context:,} tokens"),
+            ("KV cache", as_size(self.kv_bytes), self._cache()),
             ("working memory", as_size(self.work_bytes), "Python, libraries and intermediate results"),
             ("memory needed", as_size(self.needed_bytes), f"of {as_size(self.available_bytes)} free ({self.device})"),
         ]
@@ -117,6 +128,10 @@ class Preflight:
         return "\n".join([f"{self.model} in {self.dtype}", *lines, self.advice])
 
     __repr__ = __str__
+
+    def _cache(self):
+        state = f", and {as_size(self.state_bytes)} at any length" if self.state_bytes else ""
+        return f"{(self.kv_bytes - self.state_bytes) // self.context:,} bytes x {self.context:,} tokens{state}"
 
 
 def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
@@ -151,6 +166,7 @@ def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
         kv_bytes=kv_bytes(found, dtype, context), work_bytes=LIBRARIES + MARGIN + work_bytes(found, dtype, context),
         available_bytes=available, disk_needed_bytes=download, disk_free_bytes=shutil.disk_usage(Path.cwd()).free,
         download_minutes=download * 8 / (mbit_per_s * 1e6) / 60 if download and mbit_per_s else None,
+        state_bytes=4 * found.state_numbers,
     )  # fmt: skip
     return Preflight(**{**vars(result), "advice": _advice(result, found.kind)})
 
@@ -205,20 +221,47 @@ def look_up_model(what):
     name = folder.parent.parent.name.replace("--", "/") if folder.parent.name == "snapshots" else folder.name
     name = f"tiny {name}" if folder.parent == TINY_CHAT.parent else name
     kinds = {model.id.split("/")[1]: model.kind for model in CATALOGUE}
+    dtype = config.get("dtype") or config.get("torch_dtype")  # transformers 5, before
+    if isinstance(config.get("text_config"), dict):  # Qwen3.5 and later, which also read pictures
+        config = config["text_config"]
+        dtype = dtype or config.get("dtype")
     try:
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
+        tied = config.get("tie_word_embeddings", False)
         model = Model(
-            id=name, family="Qwen3" if config["model_type"] == "qwen3" else "Qwen2.5", hidden=hidden, heads=heads,
+            id=name, family="Qwen2.5" if config["model_type"] == "qwen2" else "Qwen3", hidden=hidden, heads=heads,
             kind=kinds.get(name.split("/")[-1], "base" if name.lower().endswith("base") else "instruct"),
             layers=config["num_hidden_layers"], kv_heads=config.get("num_key_value_heads", heads),
             head_dim=config.get("head_dim") or hidden // heads, intermediate=config["intermediate_size"],
-            vocabulary=config["vocab_size"], tied=config.get("tie_word_embeddings", False), lm_head_in_files=False,
+            vocabulary=config["vocab_size"], tied=tied, lm_head_in_files=False,
             context=config["max_position_embeddings"], yarn_context=None, licence="see its model card",
+            **_hybrid(config, folder, tied),
         )  # fmt: skip
     except KeyError as error:
-        cure = "preflight knows only models like Qwen2 and Qwen3, so choose one of those"
+        cure = "preflight knows only models like Qwen2, Qwen3 and Qwen3.5, so choose one of those"
         raise ModelFolderError(f"config.json in {folder} has no {error}: {cure}.") from None
-    return model, folder, config.get("dtype") or config.get("torch_dtype") or "float32"  # transformers 5, before
+    return model, folder, dtype or "float32"
+
+
+def _hybrid(config, folder, tied) -> dict:
+    """What a model has whose layers are of two kinds, as in Qwen3.5 (transformers' modeling_qwen3_5.py).
+
+    A layer with linear attention keeps, in place of a cache that grows, one matrix per value head, linear_key_head_dim
+    x linear_value_head_dim in float32, and the last linear_conv_kernel_dim columns of queries, keys and values. Those
+    are counted in float32, too: they are a hundredth of it.
+    """
+    if "linear_num_value_heads" not in config:
+        return {}
+    kinds = config.get("layer_types") or []
+    keys = config["linear_num_key_heads"] * config["linear_key_head_dim"]
+    values = config["linear_num_value_heads"] * config["linear_value_head_dim"]
+    columns = config["linear_conv_kernel_dim"] * (2 * keys + values)
+    tensors = loaded_tensors(weight_files(folder), tied)
+    return {
+        "cache_layers": kinds.count("full_attention"),
+        "state_numbers": kinds.count("linear_attention") * (values * config["linear_key_head_dim"] + columns),
+        "counted_parameters": sum(math.prod(tensor["shape"]) for tensor in tensors),
+    }
 
 
 def as_size(count):

@@ -42,13 +42,16 @@ CHATML = (
 
 
 def save_random_model(folder, family, shard_size="50GB", **changes):
-    """Save a random-weight "qwen2" or "qwen3" with a BPE tokenizer trained on the spot; the same bytes each time.
+    """Save a random-weight "qwen2", "qwen3" or "qwen3_5" with a BPE tokenizer trained on the spot; the same bytes each
+    time.
 
-    `changes` go into the configuration.
+    `changes` go into the configuration. The last one is as published: with a vision tower, the language model's shape
+    under `text_config`, and three layers with linear attention before each with full attention.
     """
     import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
     words = random.Random(0)
     text = ["".join(words.choices("abcdefghijklmnopqrstuvwxyz", k=words.randint(2, 9))) for _ in range(2000)]
@@ -62,15 +65,28 @@ def save_random_model(folder, family, shard_size="50GB", **changes):
     )
     tokenizer.train_from_iterator(["你好，世界。", *text], trainer)
 
-    config = {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[family](
-        vocab_size=1200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=64, max_position_embeddings=512, tie_word_embeddings=True,
-        eos_token_id=2, bos_token_id=0, pad_token_id=0,
-        **({"head_dim": 16} if family == "qwen3" else {}), **changes,
-    )  # fmt: skip
+    shape = {
+        "vocab_size": 1200, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 512, "tie_word_embeddings": True,
+        "eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 0, **({} if family == "qwen2" else {"head_dim": 16}),
+    }  # fmt: skip
+    if family == "qwen3_5":
+        text = {
+            **shape, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+            "linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_conv_kernel_dim": 4,
+        }  # fmt: skip
+        vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
+        shape = {"text_config": text, "vision_config": vision, "tie_word_embeddings": True}
+    names = {
+        "qwen2": ("Qwen2", "CausalLM"),
+        "qwen3": ("Qwen3", "CausalLM"),
+        "qwen3_5": ("Qwen3_5", "ConditionalGeneration"),
+    }
+    name, head = names[family]
+    config = getattr(transformers, f"{name}Config")(**shape, **changes)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = {"qwen2": Qwen2ForCausalLM, "qwen3": Qwen3ForCausalLM}[family](config).to(torch.bfloat16)
+        model = getattr(transformers, f"{name}For{head}")(config).to(torch.bfloat16)
     model.save_pretrained(folder, max_shard_size=shard_size)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
@@ -89,6 +105,12 @@ def qwen2_folder(tmp_path_factory):
 def qwen3_folder(tmp_path_factory):
     """A random-weight Qwen3 folder in bfloat16. Shared by all tests: do not change it."""
     return save_random_model(tmp_path_factory.mktemp("random") / "qwen3", "qwen3")
+
+
+@pytest.fixture(scope="session")
+def qwen3_5_folder(tmp_path_factory):
+    """A random-weight Qwen3.5 folder in bfloat16, with pictures and all. Shared by all tests: do not change it."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "qwen3_5", "qwen3_5")
 
 
 @pytest.fixture(scope="session")

@@ -161,6 +161,46 @@ def test_folder_gives_what_its_files_say(machine, qwen2_folder, qwen3_folder):
         assert "disk" not in str(found) and str(found).endswith("It fits.")
 
 
+def test_a_qwen3_5_folder_is_counted_as_it_is_loaded(machine, qwen3_5_folder):
+    """Text only: without the vision tower. One layer in four has a cache that grows, the others keep a fixed state."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(qwen3_5_folder)
+    found = preflight(qwen3_5_folder, context=300)
+    assert found.weights_bytes == 2 * model.num_parameters() and found.dtype == "bfloat16"
+    with torch.no_grad():
+        cache = model(input_ids=torch.arange(300)[None], use_cache=True).past_key_values
+    growing = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
+    assert len(growing) == 1
+    assert found.kv_bytes - found.state_bytes == sum(layer.keys.nbytes + layer.values.nbytes for layer in growing)
+    states = [layer.recurrent_states[0] for layer in cache.layers if layer not in growing]
+    assert len(states) == 3 and found.state_bytes == pytest.approx(sum(state.nbytes for state in states), rel=0.6)
+    assert found.state_bytes >= sum(state.nbytes for state in states)
+    assert "KB at any length" in str(found) or "MB at any length" in str(found)
+
+
+def test_a_qwen3_5_folder_that_is_cut(machine, qwen3_5_folder, tmp_path):
+    folder = shutil.copytree(qwen3_5_folder, tmp_path / "cut")
+    config = json.loads((folder / "config.json").read_text())
+    del config["text_config"]["num_attention_heads"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFolderError, match="has no 'num_attention_heads': preflight knows only models like Qwen2"):
+        preflight(folder)
+
+
+@pytest.mark.parametrize("id", ["Qwen/Qwen3.5-4B", "Qwen/Qwen3.8-27B", "Qwen/Qwen4-8B-Instruct"])
+def test_a_newer_model_is_not_corrected_to_an_older_one(machine, id):
+    with pytest.raises(ModelFolderError) as caught:
+        preflight(id)
+    assert str(caught.value) == (
+        f"{id} is not downloaded yet, and its size is not in the course's catalogue: run snapshot_download("
+        f'"{id}", local_dir="models/{id.split("/")[1]}"), as lesson 2 shows.'
+    )
+    with pytest.raises(ValueError, match=r"CATALOGUE lists them\.$"):
+        find_model(id)
+
+
 def test_folder_context_and_cache(machine, qwen2_folder, qwen3_folder):
     assert preflight(qwen2_folder, context=512).kv_bytes == 512 * 2 * 2 * 2 * 8 * 2  # k and v, layers, heads, 8, bytes
     assert preflight(qwen3_folder, context=512).kv_bytes == 512 * 2 * 2 * 2 * 16 * 2
