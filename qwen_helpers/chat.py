@@ -3,6 +3,7 @@
 `python -m qwen_helpers chat "question"` answers once; without a question it talks until an empty line.
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator
@@ -35,10 +36,11 @@ class Chat:
     ...     print(piece, end="", flush=True)
     """
 
-    def __init__(self, model_dir=None, system: str | None = None, engine=None, api_key=None, **generation):
+    def __init__(self, model_dir=None, system: str | None = None, engine=None, api_key=None, device=None, **generation):
         """`model_dir` may also be the address of a server, "http://127.0.0.1:8000/v1", with its `api_key`.
-        `system` replaces the template's default system prompt. `generation` holds `max_new_tokens`, `do_sample` and
-        all else that `generate` takes; what is left out comes from the model's `generation_config.json`. Beside them,
+        `system` replaces the template's default system prompt. `device` is "cpu", "cuda" or "mps"; left out, the GPU is
+        used where there is one. `generation` holds `max_new_tokens` (512 if left out), `do_sample` and all else that
+        `generate` takes; what else is left out comes from the model's `generation_config.json`. Beside them,
         `enable_thinking=False` asks Qwen3's template for an answer without thoughts; left out, the template decides.
 
         Raises ModelFolderError, in one sentence, if the folder can't be used, ServerError if the server can't, and
@@ -53,7 +55,7 @@ class Chat:
                 raise ModuleNotFoundError(NO_TORCH)
             from qwen_helpers.engines.transformers import TransformersEngine  # loads PyTorch
 
-            engine = TransformersEngine(model_folder() if model_dir is None else model_dir)
+            engine = TransformersEngine(model_folder() if model_dir is None else model_dir, device=device)
         self.engine = engine
         self.system = system
         self.generation = {"max_new_tokens": 512, **generation}
@@ -76,9 +78,10 @@ class Chat:
         or if `history` holds a role that no chat template knows.
         """
         turn, answer = self._turn(prompt), []
-        for piece in self._answer([*self._system(), *self.history, turn], **generation):
-            answer.append(piece)
-            yield piece
+        with contextlib.closing(self._answer([*self._system(), *self.history, turn], **generation)) as pieces:
+            for piece in pieces:
+                answer.append(piece)
+                yield piece
         self.history = [*self.history, turn, {"role": "assistant", "content": without_thoughts("".join(answer))}]
 
     def chat(self, query: str, history: list[tuple[str, str]] | None = None, **generation):
@@ -131,10 +134,11 @@ def without_thoughts(answer: str) -> str:
     """The answer without the `<think>...</think>` that it begins with, even if it was cut in mid-thought.
 
     The templates of Qwen3-Thinking-2507 and later end the prompt with `<think>`, so that the answer holds its end only.
+    Of these an answer that was cut in mid-thought cannot be told from any other text, and stays.
     """
     if "<think>" not in answer.partition("</think>")[0]:
         return re.sub(r"^.*?</think>\s*", "", answer, flags=re.DOTALL)
-    return re.sub(r"^\s*<think>.*?(</think>\s*|$)", "", answer, flags=re.DOTALL)
+    return re.sub(r"^\s*<think>.*?(</think>\s*|\Z)", "", answer, flags=re.DOTALL)
 
 
 def main(arguments: list[str]) -> None:

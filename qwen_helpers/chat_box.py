@@ -16,6 +16,7 @@ import mistune
 from qwen_helpers.folders import TINY_CHAT
 
 COLOURS = {"user": "#d3e8fd", "assistant": "#f4f4f4"}  # as in the X-ray of lesson 3
+OTHER = "#e8def8"  # a system prompt, or a tool's result, in a history that was set by hand
 markdown = mistune.create_markdown(escape=True, plugins=["table"])  # escape: HTML in an answer is shown, not obeyed
 FULL = {"description_width": "initial"}  # or "Temperature" would be cut
 STOPPED = "Stopped: this turn is not in the history."
@@ -80,7 +81,7 @@ class ChatBox(widgets.VBox):
         self.thread.start()
 
     def stop(self) -> None:
-        """End the answer after the token that is being written. What was shown stays on the screen."""
+        """End the answer after the token that is being written, the first one at the earliest. What was shown stays."""
         self.stopping = True
 
     def retry(self) -> None:
@@ -121,8 +122,8 @@ class ChatBox(widgets.VBox):
 
     def _answer(self) -> None:
         """Runs in the thread. Whatever happens, the buttons come back and the history holds whole turns."""
-        self._draw()
         asked, answer = bubble("user", self.question), bubble("assistant", "…")
+        self._draw()
         self.messages.children += (asked, answer)
         text, count, start, first, drawn = "", 0, time.perf_counter(), 0.0, 0.0
         greedy = self.temperature.value == 0
@@ -182,7 +183,8 @@ def describe_speed(count: int, first: float, seconds: float) -> str:
 def bubble(role: str, text: str) -> widgets.HTML:
     """One message."""
     inner = markdown(text) if role == "assistant" else f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
-    style = f"background:{COLOURS[role]};color:#222;border-radius:6px;padding:2px 10px;margin:2px 0;line-height:1.5"
+    style = f"background:{COLOURS.get(role, OTHER)};color:#222;border-radius:6px;"
+    style += "padding:2px 10px;margin:2px 0;line-height:1.5"
     return widgets.HTML(f'<div class="qwen-{role}" style="{style}">{inner}</div>')
 
 

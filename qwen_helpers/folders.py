@@ -146,10 +146,10 @@ def downloads():
     It looks where lesson 2 downloads to, and into the caches of ModelScope and Hugging Face.
     """
     found = {path.resolve(): (name, path) for name, path in _downloaded_folders()}
-    sizes = [
+    listed = [
         Download(name, path, _size(path), _size(path, "*.incomplete"), _problem(path)) for name, path in found.values()
     ]
-    return sorted(sizes, key=lambda download: -download.bytes)
+    return sorted(listed, key=lambda download: -download.bytes)
 
 
 def delete(path):
@@ -174,9 +174,11 @@ def _downloaded_folders():
         if layout == "local_dir":
             yield from ((path.name, path) for path in _inside(folder) if _is_model(path))
         elif layout == "modelscope":
-            yield from ((path.name.replace("--", "/"), path) for path in _inside(folder) if "--" in path.name)
+            found = [path for path in _inside(folder) if "--" in path.name and (path / "snapshots").is_dir()]
+            yield from ((path.name.replace("--", "/"), path) for path in found)
         elif layout == "old modelscope":
-            for path in [path for owner in _inside(folder) for path in _inside(owner) if _is_model(path)]:
+            owners = [owner for owner in _inside(folder) if not _is_model(owner)]  # a model's checkpoints are its own
+            for path in [path for owner in owners for path in _inside(owner) if _is_model(path)]:
                 yield f"{path.parent.name}/{path.name.replace('___', '.')}", path
         else:
             for path in _inside(folder):
@@ -193,7 +195,7 @@ def _inside(folder):
 
 
 def _is_model(path):
-    """Has a model's files, or the beginning of one: never a folder of the user's that only happens to lie here."""
+    """Has a model's files, or the beginning of one: no folder that only happens to lie here."""
     return any(any(path.glob(name)) for name in ("config.json", "*.safetensors", "*.incomplete"))
 
 

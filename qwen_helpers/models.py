@@ -74,7 +74,8 @@ class Model:
 
     def kv_bytes_per_token(self, dtype="bfloat16"):
         """Bytes that each token adds to the KV cache: a key and a value (2) per layer that has one, and KV head."""
-        return round(2 * (self.cache_layers or self.layers) * self.kv_heads * self.head_dim * work_bits(dtype) / 8)
+        layers = self.layers if self.cache_layers is None else self.cache_layers
+        return round(2 * layers * self.kv_heads * self.head_dim * work_bits(dtype) / 8)
 
     @property
     def download_bytes(self):

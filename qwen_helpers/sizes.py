@@ -8,7 +8,7 @@ import argparse
 import json
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qwen_helpers.folder_check import ModelFolderError, check_folder, safetensors_header, weight_files
@@ -79,7 +79,7 @@ def folder_weight_bytes(folder, dtype, tied: bool) -> int:
 def loaded_tensors(files, tied: bool) -> list[dict]:
     """The headers' entries of the tensors that the course's engines load from safetensors files."""
     found = [pair for file in files for pair in safetensors_header(file).items()]
-    left_out = NOT_LOADED + ("lm_head.weight",) * tied
+    left_out = (*NOT_LOADED, "lm_head.weight") if tied else NOT_LOADED
     return [tensor for name, tensor in found if not name.startswith(left_out)]
 
 
@@ -148,7 +148,8 @@ def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
     the dtype is not that of the file, tools show the file's size on top while loading, but the system can take those
     pages back: under a limit of 2.3 GB, 2.0 GB of float32 weights still loaded from a bfloat16 file.
 
-    Raises ModelFolderError for a model that cannot be found or is not whole, ValueError for the other arguments.
+    Raises ModelFolderError for a folder that cannot be found or is not whole, ValueError for the other arguments. A
+    catalogue id of which only a part is here counts as not downloaded.
     """
     if mbit_per_s is not None and not mbit_per_s > 0:
         raise ValueError(f"mbit_per_s is {mbit_per_s}: give your line's speed in megabit per second, such as 50.")
@@ -168,7 +169,7 @@ def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
         download_minutes=download * 8 / (mbit_per_s * 1e6) / 60 if download and mbit_per_s else None,
         state_bytes=4 * found.state_numbers,
     )  # fmt: skip
-    return Preflight(**{**vars(result), "advice": _advice(result, found.kind)})
+    return replace(result, advice=_advice(result, found.kind))
 
 
 def device_memory():
@@ -209,7 +210,7 @@ def _advice(result, kind):
 
 
 def look_up_model(what):
-    """(Model, folder, dtype of the files); the folder is None if the model is not downloaded yet."""
+    """(Model, folder, dtype of the files); the folder is None if the model is not here yet, or not whole."""
     if str(what) in [model.id for model in CATALOGUE]:
         try:
             return find_model(what), check_folder(find_folder(what)), "bfloat16"
@@ -252,7 +253,9 @@ def _hybrid(config, folder, tied) -> dict:
     """
     if "linear_num_value_heads" not in config:
         return {}
-    kinds = config.get("layer_types") or []
+    every = config.get("full_attention_interval", 4)  # transformers' default: each fourth layer has full attention
+    layers = range(1, config["num_hidden_layers"] + 1)
+    kinds = config.get("layer_types") or ["linear_attention" if n % every else "full_attention" for n in layers]
     keys = config["linear_num_key_heads"] * config["linear_key_head_dim"]
     values = config["linear_num_value_heads"] * config["linear_value_head_dim"]
     columns = config["linear_conv_kernel_dim"] * (2 * keys + values)

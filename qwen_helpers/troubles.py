@@ -1,6 +1,6 @@
 """What is this error and how is it mended? `explain()` after a failed cell, or `python -m qwen_helpers explain TEXT`.
 
-The catalogue is data: `known_troubles/*.json`, an object for each trouble, a file for each group, and two that
+The catalogue is data: `known_troubles/*.json`, an object for each trouble, a file for each of GROUPS, and two that
 `explain()` leaves out: what stops `fetch_model` and what stops the set-up by `course.py`, each with cures of its own.
 It is read when it is first needed. Everything here needs the standard library only, since an installation that failed
 is what people ask about first.
@@ -161,8 +161,8 @@ def _unknown(about: Raised | None) -> str:
     if about.own:
         return f"{about.title}\nThis sentence is the course's own: it says what is wrong and what to do."
     package = (re.findall(r"site-packages/(?!IPython|ipykernel)(\w+)", about.bottom) or [""])[0]
-    tracker = f" https://github.com/{TRACKERS[package]}/issues" if package in TRACKERS else ""
-    place = f"It was raised in {package}, whose maintainers are the ones to ask:{tracker}" if package else ""
+    tracker = f": https://github.com/{TRACKERS[package]}/issues" if package in TRACKERS else "."
+    place = f"It was raised in {package}, whose maintainers are the ones to ask{tracker}" if package else ""
     lines = [
         f"The course's catalogue does not know this one: {about.title}",
         "Read it from its last line upwards to the first line that is yours, and search for the last line without "
@@ -179,12 +179,15 @@ def explain(what: BaseException | str | None = None) -> Explanation:
 
     Without an argument: the last exception, with the chain of its causes. Else an exception, a pasted traceback, a line
     of a log, or the id of an entry such as "D10". `explain.off()` ends the line under each traceback of a notebook.
+    Raises ValueError for an id that no entry has.
     """
     if isinstance(what, str):
         id = what.strip().upper()
         entry = [trouble for trouble in catalogue() if trouble.id == id]
         if entry:
             return Explanation(None, entry)
+        if re.fullmatch(r"[A-Z]\d{1,2}", id):
+            raise ValueError(f"There is no entry {id} in the catalogue: give explain() the error's text.")
         raised = read_text(what)
     else:
         error = last_error() if what is None else what

@@ -284,7 +284,14 @@ def test_progress_bars_stay_as_the_reader_has_them():
 def test_stopping_criteria_of_the_reader_count_too(engine):
     chat = Chat(engine=engine, do_sample=False, stopping_criteria=[lambda ids, scores, **_: torch.tensor([True])])
     chat.ask("Hello!")
-    assert chat.reply.completion_tokens == 1
+    assert (chat.reply.finish_reason, chat.reply.completion_tokens) == ("stop", 1)
+
+
+def test_a_device_may_be_asked_for():
+    """As `preflight` advises where the GPU is too small."""
+    assert Chat(TINY_CHAT, device="cpu").engine.model.device.type == "cpu"
+    with pytest.raises(RuntimeError, match="nowhere"):
+        Chat(TINY_CHAT, device="nowhere")
 
 
 def test_an_error_of_the_thread_reaches_the_reader(chat, engine, monkeypatch):

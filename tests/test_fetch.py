@@ -315,6 +315,9 @@ def disk(alone, monkeypatch):
     (hf / "blobs/0abc.incomplete").write_bytes(bytes(1000))
     (alone / "models/my notes").mkdir()
     (alone / "models/my notes/thesis.txt").write_text("mine")
+    (alone / "models/my--thesis").mkdir()
+    (alone / "models/my--thesis/thesis.txt").write_text("mine")
+    put("models/local/checkpoint-100")  # part of another model
     put("elsewhere")
     return alone
 
@@ -327,8 +330,8 @@ def test_caches_lists_every_layout_and_what_is_not_whole(disk):
     assert "half downloaded" in found["cut"].problem and "cut off in its first bytes" in found["wrong"].problem
     weights = (TINY_CHAT / "model.safetensors").stat().st_size
     assert (found["cut"].half, found["Qwen/hf"].half, found["local"].half) == (weights, 1000, 0)
-    assert found["local"].bytes == sum(file.stat().st_size for file in TINY_CHAT.iterdir())
-    assert found["Qwen/hf"].bytes == found["local"].bytes + 1000
+    size = sum(file.stat().st_size for file in TINY_CHAT.iterdir())
+    assert found["Qwen/hf"].bytes == size + 1000 and found["local"].bytes == 2 * size, "with its checkpoint"
     assert found["Qwen/new"].path == disk / "cache/models/Qwen--new"
 
 
@@ -342,8 +345,9 @@ def test_only_what_is_listed_and_named_is_deleted(disk):
 
 @pytest.mark.parametrize(
     "path",
-    ["elsewhere", "models", "models/my notes", ".", "..", "", "models/none", "cache/models", "cache/models/Qwen",
-     "cache/models/Qwen--new/snapshots/master", "models/local/config.json", "local", "models/*", "repository"],
+    ["elsewhere", "models", "models/my notes", "models/my--thesis", "models/local/checkpoint-100", ".", "..", "",
+     "models/none", "cache/models", "cache/models/Qwen", "cache/models/Qwen--new/snapshots/master",
+     "models/local/config.json", "local", "models/*", "repository"],
 )  # fmt: skip
 def test_nothing_else_is_deleted(disk, path):
     before = sorted(disk.rglob("*"))

@@ -306,6 +306,11 @@ except KeyError as error:
 """
 
 
+def test_an_id_that_no_entry_has():
+    with pytest.raises(ValueError, match="There is no entry D99 in the catalogue"):
+        explain("d99")
+
+
 def test_the_chain_of_causes_is_searched_from_the_inside():
     cause = POINTER.partition(": ")[2]
     for code in (

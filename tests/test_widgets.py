@@ -66,6 +66,11 @@ def test_html_in_a_question_or_an_answer_is_shown_and_not_obeyed(box):
     assert "<script>" not in shown(box) and shown(box).count("&lt;script&gt;") == 2
 
 
+def test_a_history_with_a_system_prompt_is_shown_too(box):
+    box.chat.history = [{"role": "system", "content": "One word only!"}]
+    assert ask(box, "Hello!") and "One word only!" in shown(box) and not box.buttons["Send"].disabled
+
+
 def test_enter_and_send_do_the_same(box):
     for press in (
         lambda: box.entry._handle_custom_msg({"event": "submit"}, []),

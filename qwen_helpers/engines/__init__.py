@@ -26,7 +26,7 @@ from pathlib import Path
 class Reply:
     """What is known of a finished answer beside its text."""
 
-    finish_reason: str  # "stop": the model ended it; "length": max_new_tokens or the context cut it
+    finish_reason: str  # "stop": the model, or what the reader set, ended it; "length": a limit of tokens cut it
     prompt_tokens: int
     completion_tokens: int  # the stop token included
     dropped_turns: int = 0  # oldest turns that the model did not see, because they no longer fitted; `Chat` counts them

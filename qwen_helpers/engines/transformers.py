@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Generator
 
 from qwen_helpers.engines import Pieces, Reply, finish_reason, stream_from_thread
-from qwen_helpers.folder_check import check_folder, check_tokenizer
+from qwen_helpers.folder_check import check_folder, check_tokenizer, weight_files
 from qwen_helpers.folders import find_folder
 
 
@@ -25,12 +25,12 @@ class TransformersEngine:
         self.model_dir = check_folder(find_folder(model_dir))
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        small = sum(file.stat().st_size for file in self.model_dir.glob("*.safetensors")) < 1e8
+        small = sum(file.stat().st_size for file in weight_files(self.model_dir)) < 1e8
         with no_progress_bar() if small else contextlib.nullcontext():  # there is nothing to wait for
             self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir, local_files_only=True)
+            check_tokenizer(self.tokenizer, self.model_dir)
             model = AutoModelForCausalLM.from_pretrained(self.model_dir, dtype=dtype, local_files_only=True)
         self.model = model.to(device)
-        check_tokenizer(self.tokenizer, self.model_dir)
         self.context = self.model.config.max_position_embeddings
         self.last = None  # the prompt that was encoded last: Chat counts it, then streams it
 
@@ -67,7 +67,11 @@ class TransformersEngine:
         output = yield from stream_from_thread(generate)
         tokens, prompt_tokens = output[0], inputs["input_ids"].shape[1]
         stops = generation.get("eos_token_id", self.model.generation_config.eos_token_id)
-        return Reply(finish_reason(tokens[-1].item(), stops), prompt_tokens, len(tokens) - prompt_tokens)
+        count = len(tokens) - prompt_tokens
+        reason = finish_reason(tokens[-1].item(), stops)
+        if own and count < generation.get("max_new_tokens", count):  # a criterion of the reader's has ended it
+            reason = "stop"
+        return Reply(reason, prompt_tokens, count)
 
 
 def stop_when(stopped):
