@@ -54,9 +54,14 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report):
-    if not os.environ.get("PYTEST_XDIST_WORKER"):  # a worker's reports keep the ids by which pytest-xdist counts them
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # a worker's reports keep the ids by which pytest-xdist counts them
+        config.pluginmanager.register(NamesOfEntries())
+
+
+class NamesOfEntries:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report):
         report.nodeid += "".join(f", entry {value}" for name, value in report.user_properties if name == "entry")
 
 
