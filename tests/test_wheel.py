@@ -1,6 +1,7 @@
 """The package as others install it: built as a wheel, put into an environment with nothing else, and run there."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -26,7 +27,11 @@ print(sorted({"torch", "transformers", "psutil", "numpy"} & {*sys.modules}))
 def bare(tmp_path_factory):
     """The Python of an environment that holds this package alone."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
+    source = folder / "source"  # a build leaves files behind, which the next one would take for the package's own
+    shutil.copytree(ROOT / "qwen_helpers", source / "qwen_helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
     subprocess.run(build, check=True, capture_output=True, env={**os.environ, "PIP_NO_INDEX": "1"})
     (wheel,) = folder.glob("qwen_helpers-*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True)
