@@ -122,6 +122,11 @@ def test_how_many_students_and_machines():
     assert [machines(school, 60) for school in (40, 60, 61, 40_000)] == [1, 1, 2, 667]
 
 
+def test_a_wait_that_no_class_of_that_length_can_have_is_refused():
+    with pytest.raises(ValueError, match="limit_s=300 needs a class of more than 600 seconds: raise `seconds`"):
+        most_students(300, Rates(0.02, 0.02, 0.007, 0.0015), 8, lambda _: (40, 1), seconds=300)
+
+
 def test_plan_and_summary():
     assert class_plan(3, 2, 5, seed=7) == class_plan(3, 2, 5, seed=7) != class_plan(3, 2, 5, seed=8)
     thinking = [think for questions in class_plan(400, 5, 5) for think, _ in questions]

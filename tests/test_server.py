@@ -3,6 +3,7 @@
 import asyncio
 import http.server
 import json
+import os
 import queue
 import socket
 import subprocess
@@ -131,6 +132,13 @@ def test_the_key_is_in_no_log_and_no_list_of_processes(server):
     assert server.api_key not in server.log.read_text(encoding="utf-8") + repr(server)
     assert server.api_key not in " ".join(psutil.Process(server.process.pid).cmdline())
     assert "Hello!" not in server.log.read_text(encoding="utf-8"), "what students write is nobody's business"
+
+
+def test_the_log_is_a_new_file_of_this_user_s_own(server):
+    """A name that can be guessed, in a folder that all users share, may be somebody else's file."""
+    assert str(server.port) not in server.log.name
+    if os.name != "nt":
+        assert server.log.stat().st_mode & 0o077 == 0
 
 
 def test_it_listens_to_this_computer_only(server):

@@ -215,6 +215,24 @@ def test_without_a_connection_there_are_no_wheels_and_no_pack(small, monkeypatch
     assert [path.name for path in small.iterdir()] == ["pack.unfinished"]
 
 
+@pytest.mark.parametrize("found_at", [1, 2, None])
+def test_the_cpu_build_is_looked_for_where_course_py_looks(tmp_path, monkeypatch, found_at):
+    """First where pip's settings lead, then at PyTorch's own index; only then the default build is taken."""
+    commands, said = [], []
+
+    def run(command, **_):
+        commands.append(command)
+        missing = command[-1].endswith("+cpu") or "--index-url" in command
+        return subprocess.CompletedProcess(command, int(missing and len(commands) != found_at))
+
+    monkeypatch.setattr(teach.subprocess, "run", run)
+    monkeypatch.setattr(teach, "version", lambda name: "2.13.0+cpu")
+    teach.collect_wheels(ROOT, tmp_path, teach.SETS[:1], said.append)
+    assert "--index-url" not in commands[0]
+    assert ("--index-url" in commands[1]) == (found_at != 1)
+    assert any("collecting the default one" in line for line in said) == (found_at is None)
+
+
 def test_the_command_says_what_is_ready(small, capsys):
     teach.main([str(small / "pack"), "--no-wheels"])
     last = capsys.readouterr().out.splitlines()[-1]
