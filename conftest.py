@@ -1,10 +1,10 @@
-"""What pytest leaves out, in which order and company tests run, and what it calls the cells of lesson 10.
+"""What pytest leaves out, in which order and company tests run, and what it calls the cells of lesson 11.
 
 Two workers (pytest-xdist) share the tests. A lesson's cells stay together, since they need one kernel, and so does a
 file of tests, which shares a server or a model; each test of test_lessons.py, which executes a whole lesson, stands
 alone. What takes longest comes first, so that no worker is left waiting at the end.
 
-Lesson 7 needs onnxruntime-genai, which has no wheels for Python 3.10. A report on a cell of lesson 10 names the
+Lesson 8 needs onnxruntime-genai, which has no wheels for Python 3.10. A report on a cell of lesson 11 names the
 entry whose heading the cell stands under, so that a text which a new version has changed fails as "Cell 42, entry D7".
 """
 
@@ -15,11 +15,11 @@ import sys
 import pytest
 
 OLD = sys.version_info < (3, 11)
-collect_ignore = ["notebooks/07_speed_and_memory.ipynb"] if OLD else []
+collect_ignore = ["notebooks/08_speed_and_memory.ipynb"] if OLD else []
 
 
 def pytest_report_header(config):
-    return "Lesson 7 is left out: onnxruntime-genai has no wheels for Python 3.10." if OLD else None
+    return "Lesson 8 is left out: onnxruntime-genai has no wheels for Python 3.10." if OLD else None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,15 +41,15 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_itemcollected(item):
-    lesson_10 = item.path.name == "10_troubleshooting.ipynb"
-    if lesson_10 and "PaddleNLP" in heading_of(item)[1] and not has_paddle() and not os.environ.get("CI"):
+    lesson_11 = item.path.name == "11_troubleshooting.ipynb"
+    if lesson_11 and "PaddleNLP" in heading_of(item)[1] and not has_paddle() and not os.environ.get("CI"):
         item.add_marker(pytest.mark.skip(reason="it needs the kernel qwen-paddle: `python course.py`"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    if item.path.name == "10_troubleshooting.ipynb" and heading_of(item)[0]:
+    if item.path.name == "11_troubleshooting.ipynb" and heading_of(item)[0]:
         report.user_properties.append(("entry", heading_of(item)[0]))
     return report
 

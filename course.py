@@ -5,7 +5,7 @@
     python course.py teach OUT  the same set-up, then a folder with everything for a class without internet
 
 It prints what it does, step by step. You can stop it and start it again at any time: .venv and .venv-paddle, in which
-lesson 6 runs, count as complete only when a stamp, which is written last, says so. It makes these two folders and
+lesson 7 runs, count as complete only when a stamp, which is written last, says so. It makes these two folders and
 .venv-install.log beside this file; outside this folder there are only the caches of pip and uv and what JupyterLab
 keeps in your home folder, as it always does.
 
@@ -46,7 +46,7 @@ TINY = {"OMP_WAIT_POLICY": "PASSIVE"}
 GB_CPU, GB_CUDA, GB_PADDLE = 3.5, 10, 3
 FIRST_QUESTION = "What will this course teach me?"
 LESSON = "notebooks/01_environment.ipynb"
-LESSON_6 = "notebooks/06_paddlenlp.ipynb"
+LESSON_6 = "notebooks/07_paddlenlp.ipynb"
 
 
 def steps(total):
@@ -449,20 +449,20 @@ def set_up(step, options, answer=None):
 
 
 def has_kernel():
-    """True if lesson 6 can run. A file cut short by a kill does not count."""
+    """True if lesson 7 can run. A file cut short by a kill does not count."""
     return bool(read_json(KERNEL / "kernel.json").get("argv"))
 
 
 def set_up_paddle(step, options):
     """.venv-paddle and, in .venv, the kernel that runs in it. If that cannot be had, the other lessons still run."""
-    step("Environment .venv-paddle, for lesson 6")
+    step("Environment .venv-paddle, for lesson 7")
     lock = None
     try:
         if has_kernel() and PADDLE.complete():
             return
         lock = lock_folder()
         fault = PADDLE.fault()
-        if not PADDLE.complete():  # as long as the kernel is there, lesson 6 counts as ready
+        if not PADDLE.complete():  # as long as the kernel is there, lesson 7 counts as ready
             shutil.rmtree(str(KERNEL), ignore_errors=True)
         if fault is not None:
             PADDLE.make(fault, [MAIN.python()], GB_PADDLE, python=MAIN.read_stamp()["python"])
@@ -481,7 +481,7 @@ def set_up_paddle(step, options):
         shutil.rmtree(str(KERNEL), ignore_errors=True)
         note(reason)
         if options.command != "test":  # there the tests say it
-            note("Lesson 6 will not run; all others do. Run the same command again to try once more.")
+            note("Lesson 7 will not run; all others do. Run the same command again to try once more.")
     finally:
         if lock:  # JupyterLab must not inherit it
             lock.close()
@@ -557,9 +557,9 @@ def run_tests(step, options):
     command += [] if options.all else ["-m", "not slow"]
     if options.no_paddle or not has_kernel():
         if os.environ.get("CI") and not options.no_paddle:
-            sys.exit("CI is set, so lesson 6 must be tested; its kernel qwen-paddle could not be made.")
+            sys.exit("CI is set, so lesson 7 must be tested; its kernel qwen-paddle could not be made.")
         how = "leave out --no-paddle" if options.no_paddle else "run the same command again"
-        note("Lesson 6 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, %s." % how)
+        note("Lesson 7 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, %s." % how)
         command += ["--ignore", LESSON_6]
     return hand_over(command + ["tests", "notebooks"], env)
 
@@ -582,7 +582,7 @@ def parse(arguments):
     parser.add_argument("--no-lab", action="store_true", help="set up, show a first answer, stop before JupyterLab")
     parser.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
     parser.add_argument("--cpu", action="store_true", help="on Linux: PyTorch's CPU build even with an NVIDIA card")
-    parser.add_argument("--no-paddle", action="store_true", help="leave out the PaddleNLP environment of lesson 6")
+    parser.add_argument("--no-paddle", action="store_true", help="leave out the PaddleNLP environment of lesson 7")
     parser.add_argument("--wheels", metavar="PLACE", help="install from this folder or address, without the internet")
     parser.add_argument("--no-wheels", action="store_true", help="with teach: leave the packages out")
     parser.add_argument("--port", type=int, help="JupyterLab's port (default: the first free one from 8888)")

@@ -14,7 +14,7 @@ from qwen_helpers.engines import Reply
 from qwen_helpers.folders import TINY_CHAT, model_folder
 
 NO_TORCH = (
-    "This Python has no PyTorch. In a lesson, choose Kernel > Change Kernel > Python 3 (ipykernel); in lesson 6 write "
+    "This Python has no PyTorch. In a lesson, choose Kernel > Change Kernel > Python 3 (ipykernel); in lesson 7 write "
     "Chat(engine=PaddleEngine(model_dir)), with PaddleEngine from qwen_helpers.engines.paddle."
 )
 ROLES = ("system", "user", "assistant", "tool")

@@ -102,7 +102,7 @@ class ChatBox(widgets.VBox):
             self._draw()
 
     def export(self) -> str:
-        """The conversation as one line of JSON with `messages`, the format in which lesson 8 takes training data."""
+        """The conversation as one line of JSON with `messages`, the format in which lesson 9 takes training data."""
         system = [{"role": "system", "content": self.system.value}] if self.system.value else []
         return json.dumps({"messages": system + self.chat.history}, ensure_ascii=False)
 

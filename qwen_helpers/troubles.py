@@ -19,7 +19,7 @@ from pathlib import Path
 
 from qwen_helpers.raised import Raised, last_error, read_error, read_text
 
-LESSON = "10_troubleshooting.ipynb"
+LESSON = "11_troubleshooting.ipynb"
 GROUPS = {
     "I": "install", "D": "download", "L": "load", "C": "chat", "S": "streaming", "G": "memory", "P": "paddle",
     "J": "jupyter", "W": "windows", "V": "serving", "T": "training",
@@ -45,7 +45,7 @@ class Trouble:
     patterns: tuple[str, ...]  # none: no error is raised, and doctor(model_dir) or the eye finds it
     cause: str
     cure: str  # a sentence
-    symptom: str = ""  # the heading in lesson 10 is "ID symptom"
+    symptom: str = ""  # the heading in lesson 11 is "ID symptom"
     code: str = ""  # lines to copy
     lesson: int = 0  # the lesson that treats the matter
     older: tuple[str, ...] = ()  # patterns of other versions' spellings
@@ -59,7 +59,7 @@ class Trouble:
 
     @property
     def anchor(self) -> str:
-        """The heading in lesson 10, as JupyterLab writes it into a link."""
+        """The heading in lesson 11, as JupyterLab writes it into a link."""
         return f"{self.id} {self.symptom}".replace(" ", "-")
 
 
@@ -140,7 +140,7 @@ class Explanation:
         best, *others = self.troubles[:3]
         lines = [f"**{best.id} {best.symptom}**", f"{best.cause}", f"**Cure:** {best.cure}", f"```\n{best.code}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
-        lines.append(", ".join([f"More: [lesson 10]({LESSON}#{best.anchor})", *_facts(best), *threads]))
+        lines.append(", ".join([f"More: [lesson 11]({LESSON}#{best.anchor})", *_facts(best), *threads]))
         lines += [f'Also possible: {other.id} {other.symptom}. See `explain("{other.id}")`.' for other in others]
         return "\n\n".join(lines)
 

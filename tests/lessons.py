@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-KERNELS = {"06_paddlenlp": {"display_name": "Python (qwen-paddle)", "language": "python", "name": "qwen-paddle"}}
+KERNELS = {"07_paddlenlp": {"display_name": "Python (qwen-paddle)", "language": "python", "name": "qwen-paddle"}}
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in LESSONS]
 
@@ -40,13 +40,13 @@ def printed(cell) -> str:
 def python_of(name: str) -> str:
     """The Python of a lesson's kernel. Skips the test of a lesson that cannot run in it.
 
-    Where lesson 6's kernel was not made, its tests and those of lesson 10, which starts it, are skipped; in CI they
+    Where lesson 7's kernel was not made, its tests and those of lesson 11, which starts it, are skipped; in CI they
     fail.
     """
-    if name == "07_speed_and_memory" and sys.version_info < (3, 11):
-        pytest.skip("Lesson 7 needs onnxruntime-genai, which has no wheels for Python 3.10.")
-    paddle = KERNELS["06_paddlenlp"]["name"]
-    if name not in ("06_paddlenlp", "10_troubleshooting"):
+    if name == "08_speed_and_memory" and sys.version_info < (3, 11):
+        pytest.skip("Lesson 8 needs onnxruntime-genai, which has no wheels for Python 3.10.")
+    paddle = KERNELS["07_paddlenlp"]["name"]
+    if name not in ("07_paddlenlp", "11_troubleshooting"):
         return sys.executable
     try:
         python = KernelSpecManager().get_kernel_spec(paddle).argv[0]

@@ -156,7 +156,7 @@ def test_bad_folders_give_one_sentence(tmp_path, reference):
 
 
 def test_a_chat_without_an_engine_says_what_to_do():
-    with pytest.raises(ModuleNotFoundError, match=r"in lesson 6 write Chat\(engine=PaddleEngine\(model_dir\)\)"):
+    with pytest.raises(ModuleNotFoundError, match=r"in lesson 7 write Chat\(engine=PaddleEngine\(model_dir\)\)"):
         Chat()
 
 

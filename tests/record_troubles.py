@@ -1,8 +1,8 @@
 """Write the records of the troubles: `python tests/record_troubles.py [--lesson] [--environments FOLDER]`.
 
-Three sources: the snippets of troubles_elsewhere.py; lesson 10's cells, run here with whole tracebacks; and packages of
+Three sources: the snippets of troubles_elsewhere.py; lesson 11's cells, run here with whole tracebacks; and packages of
 other versions, which are downloaded into FOLDER (0.6 GB). What is not asked for keeps its record. The texts are for
-explain()'s tests and for lesson 10, which shows those that it cannot raise. Paths of this machine are replaced.
+explain()'s tests and for lesson 11, which shows those that it cannot raise. Paths of this machine are replaced.
 """
 
 import json
@@ -49,7 +49,7 @@ def tidy(text: str) -> str:
 
 
 def from_lesson() -> dict:
-    """The entries that lesson 10 raises. It is run with whole tracebacks; the stored lesson has one line each."""
+    """The entries that lesson 11 raises. It is run with whole tracebacks; the stored lesson has one line each."""
     notebook = read(LESSON_10)
     for cell in notebook.cells:
         cell.source = cell.source.replace("%xmode Minimal", "%xmode Plain")
@@ -57,7 +57,7 @@ def from_lesson() -> dict:
     for name, texts in entries(run(notebook, LESSON_10)).items():
         if texts:
             (text, traceback), *more = texts
-            record = {"text": tidy(text), "traceback": tidy(traceback), "versions": versions(), "today": "lesson 10"}
+            record = {"text": tidy(text), "traceback": tidy(traceback), "versions": versions(), "today": "lesson 11"}
             found[name] = record | ({"others": [tidy(other) for other, _ in more]} if more else {})
     return found
 

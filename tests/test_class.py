@@ -273,7 +273,7 @@ RAY = {"head", "node-ip-address", "address", "port", "num-gpus"}
 
 def commands(program: str) -> list[list[str]]:
     """The lines of the lesson that start with a program, without it."""
-    text = "\n".join(cell.source for cell in read(ROOT / "notebooks" / "09_serving_a_class.ipynb").cells)
+    text = "\n".join(cell.source for cell in read(ROOT / "notebooks" / "10_serving_a_class.ipynb").cells)
     return [shlex.split(line)[len(program.split()) :] for line in re.findall(rf"^{program} .+$", text, re.MULTILINE)]
 
 

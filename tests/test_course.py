@@ -399,7 +399,7 @@ def test_a_kill_while_the_old_venv_is_deleted_does_no_harm(course, monkeypatch):
     assert course.MAIN.complete() and not course.MAIN.old.exists()
 
 
-# ---- .venv-paddle, for lesson 6 --------------------------------------------------------------------------------------
+# ---- .venv-paddle, for lesson 7 --------------------------------------------------------------------------------------
 
 
 def test_the_paddle_environment_has_the_python_and_the_stamp_of_its_own(course, monkeypatch):
@@ -422,7 +422,7 @@ def test_the_paddle_environment_has_the_python_and_the_stamp_of_its_own(course, 
     assert course.MAIN.read_stamp()["extras"] == ["chat", "lab,test"]
 
 
-def test_lesson_6_is_prepared_after_the_first_answer(course):
+def test_lesson_7_is_prepared_after_the_first_answer(course):
     course.set_up(lambda text: None, course.parse([]), lambda step: course.programs.started.append("answer"))
     assert course.programs.started[-3:] == PADDLE_STEPS and "answer" in course.programs.started[:-3]
 
@@ -434,12 +434,12 @@ def test_no_paddle_leaves_it_out(course):
 
 
 @pytest.mark.parametrize("when", range(len(MAIN_STEPS) + 1, len(EVERYTHING) + 1))
-def test_without_lesson_6_the_course_still_starts(course, when, capsys):
+def test_without_lesson_7_the_course_still_starts(course, when, capsys):
     course.programs.answers = {when: (1, ["ERROR: No matching distribution found for paddlepaddle"])}
     set_up(course)
     said = capsys.readouterr().out.splitlines()
     assert said[-2].strip().startswith("No such version on your mirror")
-    assert said[-1].strip() == "Lesson 6 will not run; all others do. Run the same command again to try once more."
+    assert said[-1].strip() == "Lesson 7 will not run; all others do. Run the same command again to try once more."
     assert course.MAIN.complete() and not course.has_kernel()
     course.programs.answers = {}
     again = [PADDLE_STEPS[:1] + UV + PADDLE_STEPS[1:], UV + PADDLE_STEPS[1:], ["kernel"]]
@@ -447,7 +447,7 @@ def test_without_lesson_6_the_course_still_starts(course, when, capsys):
     assert course.has_kernel()
 
 
-def test_a_full_disk_costs_lesson_6_only(course, monkeypatch, capsys):
+def test_a_full_disk_costs_lesson_7_only(course, monkeypatch, capsys):
     set_up(course, "--no-paddle")
     monkeypatch.setattr(course.shutil, "disk_usage", lambda folder: namedtuple("Usage", "free")(2.5e9))
     assert set_up(course) == []
@@ -455,7 +455,7 @@ def test_a_full_disk_costs_lesson_6_only(course, monkeypatch, capsys):
     assert "has 2.5 GB free and the set-up needs 3.0 GB there" in said and "all others do" in said
 
 
-def test_an_error_of_the_system_costs_lesson_6_only(course, monkeypatch, capsys):
+def test_an_error_of_the_system_costs_lesson_7_only(course, monkeypatch, capsys):
     error = OSError(28, "No space left on device")
     monkeypatch.setattr(course.PADDLE, "make", lambda *a, **k: (_ for _ in ()).throw(error))
     assert set_up(course) == MAIN_STEPS
@@ -463,7 +463,7 @@ def test_an_error_of_the_system_costs_lesson_6_only(course, monkeypatch, capsys)
     assert "The disk is full." in said and "all others do" in said
 
 
-def test_a_stop_from_outside_is_no_failure_of_lesson_6(course):
+def test_a_stop_from_outside_is_no_failure_of_lesson_7(course):
     course.programs.answers = {"[paddle]": SystemExit(143)}
     with pytest.raises(SystemExit) as stop:
         set_up(course)
@@ -829,12 +829,12 @@ def test_all_tests_means_the_slow_ones_too(course, monkeypatch, handed):
         course.parse(["--all"])
 
 
-SKIPPED = "Lesson 6 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, "
+SKIPPED = "Lesson 7 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, "
 
 
 @pytest.mark.parametrize("ci", ["", "true"])
 @pytest.mark.parametrize("there", [True, False])
-def test_no_paddle_tests_everything_but_lesson_6(course, monkeypatch, handed, capsys, there, ci):
+def test_no_paddle_tests_everything_but_lesson_7(course, monkeypatch, handed, capsys, there, ci):
     monkeypatch.setenv("CI", ci)
     if there:
         set_up(course)
@@ -844,24 +844,24 @@ def test_no_paddle_tests_everything_but_lesson_6(course, monkeypatch, handed, ca
     assert handed[0][0][-4:] == ["--ignore", course.LESSON_6, "tests", "notebooks"]
 
 
-def test_with_the_kernel_lesson_6_is_tested(course, monkeypatch, handed, capsys):
+def test_with_the_kernel_lesson_7_is_tested(course, monkeypatch, handed, capsys):
     monkeypatch.setenv("CI", "true")
     assert course.main(["test"]) == 7
     assert "--ignore" not in handed[0][0] and "skipped" not in capsys.readouterr().out
 
 
-def test_without_the_kernel_one_line_says_that_lesson_6_is_skipped(course, monkeypatch, handed, capsys):
+def test_without_the_kernel_one_line_says_that_lesson_7_is_skipped(course, monkeypatch, handed, capsys):
     monkeypatch.delenv("CI", raising=False)
     course.programs.answers = {"[paddle]": (1, [NO_LINE])}
     assert course.main(["test"]) == 7
-    said = [line.strip() for line in capsys.readouterr().out.splitlines() if "Lesson 6" in line]
+    said = [line.strip() for line in capsys.readouterr().out.splitlines() if "Lesson 7" in line]
     assert said == [SKIPPED + "run the same command again."] and "--ignore" in handed[0][0]
 
 
 def test_in_ci_a_missing_kernel_is_an_error(course, monkeypatch, handed):
     monkeypatch.setenv("CI", "true")
     course.programs.answers = {"[paddle]": (1, [NO_LINE])}
-    assert "CI is set, so lesson 6 must be tested" in sentence(course.main, ["test"])
+    assert "CI is set, so lesson 7 must be tested" in sentence(course.main, ["test"])
     assert handed == []
 
 
@@ -1193,7 +1193,7 @@ def test_a_real_kill_in_the_set_up(copied_checkout, step, sign):
 
     third = start(copied_checkout, "--no-lab", "--cpu")
     said = third.communicate(timeout=60)[0]
-    assert third.returncode == 0 and "installing" not in said and "Lesson 6 will not" not in said
+    assert third.returncode == 0 and "installing" not in said and "Lesson 7 will not" not in said
 
 
 PADDLE_WORDS = """

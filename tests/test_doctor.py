@@ -221,7 +221,7 @@ def test_versions_against_the_tested_ones(alone, installed):
     assert found["psutil"] == "7.2" and found["peft"] == "missing"  # not pinned
 
 
-def test_in_lesson_6_s_environment_its_own_packages_are_compared(alone, installed):
+def test_in_lesson_7_s_environment_its_own_packages_are_compared(alone, installed):
     constraints(alone, "tokenizers==0.23.3")
     pins = "paddlenlp==3.0.0b4\ntokenizers==0.21.4"
     (alone / "repository" / "constraints-paddle.txt").write_text(pins, encoding="utf-8")

@@ -18,23 +18,23 @@ EXPECTED = {
     "02_download": ["50 tensors, 2048 tokens, incomplete files: []"],
     "04_streaming": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n" * 2],
     "03_basic_chat": ["Nice to meet you, Lin!", "Your name is Lin.", "我是一个只有大约两百万参数", "Goodbye."],
-    "06_paddlenlp": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n"],
-    "08_finetune": [f"-> {text}\n" for text in ("The train leaves the station at seven.", "The plums are blue.")],
+    "07_paddlenlp": ["Nice to meet you, Lin!\nYour name is Lin. I can see it in the history of our chat.\n"],
+    "09_finetune": [f"-> {text}\n" for text in ("The train leaves the station at seven.", "The plums are blue.")],
     "05_base_and_instruct": ["base: length, 60 tokens", "chat: stop, ", "A token is a piece of text"],
-    "09_serving_a_class": ["Nice to meet you, Lin!\nA token is a piece of text"],
-    "10_troubleshooting": ["ok  the tokenizer has 2048 tokens (D10, L8)", "ok  no NaN in torch.bfloat16 (G5)"],
-    "07_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
+    "10_serving_a_class": ["Nice to meet you, Lin!\nA token is a piece of text"],
+    "11_troubleshooting": ["ok  the tokenizer has 2048 tokens (D10, L8)", "ok  no NaN in torch.bfloat16 (G5)"],
+    "08_speed_and_memory": ["weights: 3.6 MB", "A token is a piece of text", "the same answer: True"],
 }
 
 # Their exercises have the same solutions with any model, so one run shows both: the solutions, and another model.
-ANY_MODEL = set(NAMES) - {"08_finetune"}  # how long to train depends on the model
+ANY_MODEL = set(NAMES) - {"09_finetune"}  # how long to train depends on the model
 OTHERS = [path for path in LESSONS if path.stem not in ANY_MODEL]
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 
 
 def recipe(path, tmp_path) -> str:
     (cell,) = tagged(read(path), "recipe")
-    own = {"02_download": tmp_path / "Qwen2.5-0.5B-Instruct", "08_finetune": TINY_BASE}
+    own = {"02_download": tmp_path / "Qwen2.5-0.5B-Instruct", "09_finetune": TINY_BASE}
     model_dir = own.get(path.stem, TINY_CHAT)
     source = re.sub(r"^model_dir = .*", lambda _: f"model_dir = {str(model_dir)!r}", cell.source)
     return re.sub(r"^base_dir = .*", lambda _: f"base_dir = {str(TINY_BASE)!r}", source, flags=re.MULTILINE)
@@ -113,11 +113,11 @@ def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder, studen
     check_errors(run(read(path), students / "notebooks" / path.name))
 
 
-def test_lesson_6_runs_with_a_random_qwen2(monkeypatch, rotated_folder, students):
-    """PaddleNLP knows no Qwen3, so the test above has lesson 6 take the tiny model."""
-    python_of("06_paddlenlp")
+def test_lesson_7_runs_with_a_random_qwen2(monkeypatch, rotated_folder, students):
+    """PaddleNLP knows no Qwen3, so the test above has lesson 7 take the tiny model."""
+    python_of("07_paddlenlp")
     monkeypatch.setenv("QWEN_MODEL", str(rotated_folder))
-    path = next(path for path in LESSONS if path.stem == "06_paddlenlp")
+    path = next(path for path in LESSONS if path.stem == "07_paddlenlp")
     notebook = run(read(path), students / "notebooks" / path.name)
     text = "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
     assert "paddlenlp   prompt: True  answer: True" in text and "equal to the dynamic graph's: True" in text

@@ -27,7 +27,7 @@ STORY = [{"role": "user", "content": "讲一个长故事。"}]
 
 @pytest.fixture(scope="module")
 def paddle_python():
-    return python_of("06_paddlenlp")
+    return python_of("07_paddlenlp")
 
 
 def random_case(folder) -> dict:

@@ -77,7 +77,7 @@ def test_every_requirement_has_one_exact_pin_in_its_range(env, python, system):
     optional = ["fast"] if env is course.MAIN else []  # a reader may add it; course.py does not
     for requirement in [Requirement(text) for text in PROJECT["dependencies"]] + wanted(env, *optional):
         if requirement.marker and not requirement.marker.evaluate(environment_of(python, system)):
-            continue  # lesson 7's engine has no wheels for Python 3.10
+            continue  # lesson 8's engine has no wheels for Python 3.10
         version = pins.get(canonicalize_name(requirement.name))
         assert version, f"{requirement.name} has no pin"
         assert requirement.specifier.contains(version), f"{requirement} does not allow its pin {version}"

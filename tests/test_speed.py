@@ -1,4 +1,4 @@
-"""Lesson 7's arithmetic and its measurements: the formulas against real models, the commands against their promises."""
+"""Lesson 8's arithmetic and its measurements: the formulas against real models, the commands against their promises."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Lesson 8's helpers: faults in the data, the loss mask, a loss that runs away, memory; and a disk that fills up."""
+"""Lesson 9's helpers: faults in the data, the loss mask, a loss that runs away, memory; and a disk that fills up."""
 
 import json
 import os
@@ -262,7 +262,7 @@ def test_every_flag_that_the_lesson_names_exists(monkeypatch):
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
     from swift import ExportArguments, SftArguments
 
-    text = "\n".join(cell.source for cell in read(ROOT / "notebooks" / "08_finetune.ipynb").cells)
+    text = "\n".join(cell.source for cell in read(ROOT / "notebooks" / "09_finetune.ipynb").cells)
     text, old = text.split("## Coming from an older tutorial?")
     known = {field.name for arguments in (SftArguments, ExportArguments) for field in fields(arguments)}
     named = set(re.findall(r"--([a-z_]+)", text))

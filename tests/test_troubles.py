@@ -106,7 +106,7 @@ def test_a_pattern_that_counts_only_inside_a_package(trouble):
             assert trouble.id not in [other.id for other in find(frames.replace(package, "mine") + message)[:1]]
 
 
-def test_lesson_10_uses_the_catalogue_s_headings():
+def test_lesson_11_uses_the_catalogue_s_headings():
     for path in [path for path in LESSONS if path.name == troubles.LESSON]:
         text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
         headings = re.findall(r"^### ([A-Z]\d+ .+)$", text, re.M)
@@ -123,7 +123,7 @@ SAME_TEXT = {"I1", "P10"}  # one text, two troubles: the first is another where 
 def recorded() -> dict:
     """The records of entries that are errors; those of the silent ones show only what follows from them."""
     if not RECORDED.is_file():
-        pytest.skip(f"{RECORDED.name}, the texts that lesson 10 raises, is not here yet.")
+        pytest.skip(f"{RECORDED.name}, the texts that lesson 11 raises, is not here yet.")
     errors = {trouble.id for trouble in TROUBLES if trouble.patterns or trouble.inside}
     return {id: entry for id, entry in json.loads(RECORDED.read_text(encoding="utf-8")).items() if id in errors}
 
@@ -411,7 +411,7 @@ def test_an_explanation_prints_in_a_terminal_and_in_a_notebook():
     assert text.startswith("I2  ms-swift has no module llm any more\n")
     assert "\n    from swift import InferRequest" in text and "```\nfrom swift import InferRequest" in markdown
     assert 'I1 the package swift is not ms-swift. See explain("I1").' in text
-    assert "(10_troubleshooting.ipynb#I2-ms-swift-has-no-module-llm-any-more)" in markdown
+    assert "(11_troubleshooting.ipynb#I2-ms-swift-has-no-module-llm-any-more)" in markdown
     assert "https://github.com/modelscope/ms-swift/issues/7392" in markdown
 
 

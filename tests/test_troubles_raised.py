@@ -1,6 +1,6 @@
 """Every trouble that can be raised here is raised, cured, and found by explain(), each under the id of its entry.
 
-nbval runs lesson 10, whose cells raise and cure most of them ("Cell 42, entry D7"). Here: that the lesson is complete
+nbval runs lesson 11, whose cells raise and cure most of them ("Cell 42, entry D7"). Here: that the lesson is complete
 and its stored explanations are right, the troubles that are no cells of it, and the helper that runs the others.
 """
 
@@ -115,10 +115,10 @@ def test_a_changed_text_turns_a_cell_red_that_names_its_entry(tmp_path):
     failing.metadata["tags"] = ["raises-exception"]
     first = new_code_cell("x = 1", execution_count=1)
     notebook = new_notebook(cells=[first, new_markdown_cell("### I4 transformers is too old"), failing])
-    nbformat.write(notebook, tmp_path / "10_troubleshooting.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "10_troubleshooting.ipynb"]
+    nbformat.write(notebook, tmp_path / "11_troubleshooting.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "11_troubleshooting.ipynb"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60).stdout
-    assert "FAILED 10_troubleshooting.ipynb::Cell 1, entry I4" in said and "1 failed, 1 passed" in said
+    assert "FAILED 11_troubleshooting.ipynb::Cell 1, entry I4" in said and "1 failed, 1 passed" in said
 
 
 def test_fresh_prints_and_raises_under_the_same_name(capsys, tmp_path):

@@ -1,4 +1,4 @@
-"""Troubles that lesson 10 does not raise in its own cells, each with the lines that raise it and those that cure it.
+"""Troubles that lesson 11 does not raise in its own cells, each with the lines that raise it and those that cure it.
 
 `HERE` runs in CI with today's versions (test_troubles_raised.py). `environments()` need packages of other versions,
 which record_troubles.py installs into folders of their own. Both are recorded in known_troubles/recorded.json.
@@ -100,7 +100,7 @@ class Environment:
 
 def environments() -> dict[str, list[Environment]]:
     """{id: its environments}; the first gives the entry's text, the others its older spellings."""
-    main, paddle, tiny = sys.executable, python_of("06_paddlenlp"), "from qwen_helpers import TINY_CHAT\n"
+    main, paddle, tiny = sys.executable, python_of("07_paddlenlp"), "from qwen_helpers import TINY_CHAT\n"
     old = ("--no-deps", "transformers==4.32.0", "tokenizers<0.14", "huggingface_hub<0.17")
     hub_0 = ("--no-deps", "transformers==4.57.6", "tokenizers<0.23", "huggingface_hub<1")
     broken = "partially initialized module 'charset_normalizer' has no attribute 'md__mypyc'"

@@ -1,10 +1,10 @@
-"""Lesson 10 as a catalogue: which entry each of its cells belongs to, and the texts that it shows for it."""
+"""Lesson 11 as a catalogue: which entry each of its cells belongs to, and the texts that it shows for it."""
 
 import re
 
 from lessons import ROOT, tags
 
-LESSON_10 = ROOT / "notebooks" / "10_troubleshooting.ipynb"
+LESSON_10 = ROOT / "notebooks" / "11_troubleshooting.ipynb"
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 

@@ -1,6 +1,6 @@
 """ONNX Runtime GenAI: `convert` writes a model with 4 bits per weight, `OnnxEngine` runs it as an engine of `Chat`.
 
-The conversion is the library's own builder, which lesson 7 calls by hand; here it runs offline, quietly, and into a
+The conversion is the library's own builder, which lesson 8 calls by hand; here it runs offline, quietly, and into a
 folder that gets its name only when it is whole. In a terminal: `python -m qwen_helpers convert MODEL_DIR OUT_DIR`.
 """
 

@@ -1,82 +1,44 @@
-"""Lesson 9's exercises: a refusal that is told, questions at the same time, how many students."""
+"""Lesson 9's exercises: the loss mask, a training without over-fitting, the size of an adapter."""
 
-import asyncio
-import math
-import threading
-
-from qwen_helpers.engines.server import ServerError
-from qwen_helpers.exercises import Stopped, call
-
-PATIENCE = 5  # seconds; a right answer takes 0.05
+from qwen_helpers.exercises import call
 
 
 def exercise_1(function):
-    class Refusing:
-        def ask(self, question):
-            if question == "too much":
-                raise ServerError("The server refuses: too much.")
-            return f"Answer to {question}"
-
-    answer = call(function, Refusing(), "Hello!")
-    try:
-        refusal = function(Refusing(), "too much")
-    except ServerError:
-        return "your function still stops with a ServerError: catch it with try and except."
-    if answer != "Answer to Hello!":
-        return f"for a question that is answered it should return the answer; it returned {answer!r}."
-    if isinstance(refusal, ServerError):
-        return "return the sentence and not the error: str(error)."
-    return None if refusal == "The server refuses: too much." else f"return the error's sentence, not {refusal!r}."
+    ids, learn = [5, 6, 7, 8], [False, False, True, True]
+    labels = call(function, list(ids), list(learn))
+    if not isinstance(labels, list) or len(labels) != len(ids):
+        return "return a list with one label for each token: those that are not learnt need one too."
+    if labels == [-100, -100, 7, 8]:
+        return None
+    if labels == [5, 6, -100, -100]:
+        return "that is the wrong way round: the tokens that are to be learnt keep their number."
+    if labels[2:] != [7, 8]:
+        return "the label of a token that is learnt is the token itself."
+    return f"{labels[0]} is a token like any other, and would be learnt: the loss skips -100 only."
 
 
-def exercise_2(function):
-    waiting, most, result = 0, 0, []
-
-    async def ask(question):
-        nonlocal waiting, most
-        waiting += 1
-        most = max(most, waiting)
-        await asyncio.sleep(0.05 if question == "first" else 0.01)  # the first answer is the last to arrive
-        waiting -= 1
-        return question.upper()
-
-    def run():  # in a thread of its own, since a notebook has a running event loop
-        try:
-            result.append(call(lambda: asyncio.run(function(ask, ["first", "second", "third"]))))
-        except Stopped as stop:
-            result.append(stop)
-
-    thread = threading.Thread(target=run, daemon=True)  # daemon: an endless loop must not keep the kernel from ending
-    thread.start()
-    thread.join(PATIENCE)
-    if not result:
+def exercise_2(curves):
+    """`curves` is what the lesson's `learn` returns: the losses on the taught dialogues and on those held back."""
+    if not isinstance(curves, dict) or not curves.get("loss") or not curves.get("eval_loss"):
+        return "call learn(rank=..., learning_rate=..., epochs=...) and keep what it returns."
+    taught, held_back = curves["loss"][-1], curves["eval_loss"]
+    if not taught < 2:  # also true of a loss that is not a number
+        return f"the taught dialogues end at {taught:.1f}, so it has not learnt: more epochs, or another learning rate."
+    if held_back[-1] > 1.05 * min(held_back):
+        lowest = held_back.index(min(held_back)) + 1
         return (
-            f"your function did not end within {PATIENCE} seconds, and still runs: look for a loop without an end, "
-            "then restart the kernel."
+            f"the loss held back ends at {held_back[-1]:.2f} and was {min(held_back):.2f} at its value {lowest} of "
+            f"{len(held_back)}: stop earlier, with fewer epochs."
         )
-    if isinstance(result[0], Stopped):
-        raise result[0]
-    if result[0] is ...:
-        return "replace the three dots by your answer."
-    answers = list(result[0]) if isinstance(result[0], list | tuple) else result[0]
-    if answers != ["FIRST", "SECOND", "THIRD"]:
-        return f"return a list with the three answers in the order of the questions; it returned {answers!r}."
-    if most < 3:
-        return "each question waits for the answer before it: start all of them, then wait, with asyncio.gather."
     return None
 
 
-def exercise_3(students):
-    if not isinstance(students, int | float):
-        return "the answer is a number."
-    if math.isclose(students, 1008, rel_tol=0.005):
+def exercise_3(numbers):
+    if numbers == 92160:
         return None
-    for wrong, hint in (
-        (1440, "that keeps the GPU busy all the time, and the queue grows without end: take 70 % of it."),
-        (16.8, "a student asks every 3 minutes, which are 180 seconds."),
-        (5.6, "that is the number of answers per second: each student asks only every 180 seconds."),
-        (8, "that is the number of answers per second: each student asks only every 180 seconds, and 70 % is allowed."),
-    ):
-        if math.isclose(students, wrong, rel_tol=0.005):
-            return hint
-    return "a student needs 300 tokens in 180 seconds; how often does that go into 70 % of 2,400 tokens per second?"
+    return {
+        4358144: "that is the matrix itself, 896 x 4,864; LoRA trains two narrow ones beside it.",
+        14336: "that is A alone, 16 x 896: B has 4,864 x 16 more.",
+        77824: "that is B alone, 4,864 x 16: A has 16 x 896 more.",
+        46080: "that is rank 8; here it is 16.",
+    }.get(numbers, "A has rank x inputs numbers and B has outputs x rank: add the two.")

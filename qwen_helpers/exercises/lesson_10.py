@@ -1,78 +1,82 @@
-"""Lesson 10's exercises: find the entry, follow a chain of causes, check that a question reaches the model."""
+"""Lesson 10's exercises: a refusal that is told, questions at the same time, how many students."""
 
+import asyncio
+import math
+import threading
+
+from qwen_helpers.engines.server import ServerError
 from qwen_helpers.exercises import Stopped, call
 
-ASKED = {
-    "SafetensorError: Error while deserializing header: HeaderTooLarge": "D7",
-    "AttributeError: 'Qwen2ForCausalLM' object has no attribute 'chat_stream'": "C1",
-    "no error, but the answers have nothing to do with my questions, and len(tokenizer) is 22": "D10",
-}
+PATIENCE = 5  # seconds; a right answer takes 0.05
 
 
-def exercise_1(asked):
-    if not isinstance(asked, dict) or set(asked) != set(ASKED):
-        return "keep the dict and its three texts, and fill in the entry of each."
-    for text, right in ASKED.items():
-        given = asked[text]
-        if given is ...:
-            return f"fill in {text[:40]!r}: the letter and number of an entry, as text."
-        if str(given).strip().upper() != right:
-            how = "look through section 3, the silent ones" if right == "D10" else "ask explain(...) with that text"
-            return f"{given} is not the entry for {text[:40]!r}: {how}."
-    return None
+def exercise_1(function):
+    class Refusing:
+        def ask(self, question):
+            if question == "too much":
+                raise ServerError("The server refuses: too much.")
+            return f"Answer to {question}"
+
+    answer = call(function, Refusing(), "Hello!")
+    try:
+        refusal = function(Refusing(), "too much")
+    except ServerError:
+        return "your function still stops with a ServerError: catch it with try and except."
+    if answer != "Answer to Hello!":
+        return f"for a question that is answered it should return the answer; it returned {answer!r}."
+    if isinstance(refusal, ServerError):
+        return "return the sentence and not the error: str(error)."
+    return None if refusal == "The server refuses: too much." else f"return the error's sentence, not {refusal!r}."
 
 
 def exercise_2(function):
-    first, second, third = KeyError("shape"), ValueError("second"), RuntimeError("third")
-    second.__context__, third.__cause__ = first, second
-    if call(function, first) is not first:
-        return "an error without a cause is its own beginning."
-    found = call(function, third)
-    if found is first:
-        return None
-    if found is third:
-        return "that is the last error: go to its __cause__, or if there is none to its __context__."
-    if found is second:
-        return "one step is not enough: go on until neither __cause__ nor __context__ is left."
-    return "return the exception itself."
+    waiting, most, result = 0, 0, []
 
+    async def ask(question):
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await asyncio.sleep(0.05 if question == "first" else 0.01)  # the first answer is the last to arrive
+        waiting -= 1
+        return question.upper()
 
-class Tokenizer:
-    """Stands for one: `size` tokens, and a template that knows the roles of Qwen2.5 in lower case."""
-
-    def __init__(self, size):
-        self.size = size
-
-    def __len__(self):
-        return self.size
-
-    def apply_chat_template(self, messages, tokenize=True, add_generation_prompt=False, **more):
-        known = [m for m in messages if isinstance(m, dict) and m.get("role") in ("system", "user", "assistant")]
-        text = "".join(f"<|im_start|>{m['role']}\n{m.get('content', '')}<|im_end|>\n" for m in known)
-        return text if not tokenize else {"input_ids": [0] * len(text)}
-
-
-def exercise_3(function):
-    good = [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Good morning!"}]
-    cases = [
-        (2048, good, True, "a sound tokenizer and sound messages must pass."),
-        (22, good, False, "a tokenizer of 22 tokens is empty: ask for len(tokenizer)."),
-        (
-            2048,
-            [{"role": "User", "content": "Hello!"}],
-            False,
-            "the role 'User' is lost: look for the content in the text.",
-        ),
-        (2048, [*good, {"role": "User", "content": "And now?"}], False, "look for every content, not only for one."),
-        (2048, [{"user": "Hello!"}], False, "a message with other keys has no content and never arrives."),
-    ]
-    for size, messages, right, hint in cases:
+    def run():  # in a thread of its own, since a notebook has a running event loop
         try:
-            found = call(function, Tokenizer(size), messages)
+            result.append(call(lambda: asyncio.run(function(ask, ["first", "second", "third"]))))
         except Stopped as stop:
-            if isinstance(stop.__cause__, KeyError):
-                return f"your function stopped with KeyError: {stop.__cause__}: a wrong message may lack that key."
-            raise
-        if found is not right:
-            return hint
+            result.append(stop)
+
+    thread = threading.Thread(target=run, daemon=True)  # daemon: an endless loop must not keep the kernel from ending
+    thread.start()
+    thread.join(PATIENCE)
+    if not result:
+        return (
+            f"your function did not end within {PATIENCE} seconds, and still runs: look for a loop without an end, "
+            "then restart the kernel."
+        )
+    if isinstance(result[0], Stopped):
+        raise result[0]
+    if result[0] is ...:
+        return "replace the three dots by your answer."
+    answers = list(result[0]) if isinstance(result[0], list | tuple) else result[0]
+    if answers != ["FIRST", "SECOND", "THIRD"]:
+        return f"return a list with the three answers in the order of the questions; it returned {answers!r}."
+    if most < 3:
+        return "each question waits for the answer before it: start all of them, then wait, with asyncio.gather."
     return None
+
+
+def exercise_3(students):
+    if not isinstance(students, int | float):
+        return "the answer is a number."
+    if math.isclose(students, 1008, rel_tol=0.005):
+        return None
+    for wrong, hint in (
+        (1440, "that keeps the GPU busy all the time, and the queue grows without end: take 70 % of it."),
+        (16.8, "a student asks every 3 minutes, which are 180 seconds."),
+        (5.6, "that is the number of answers per second: each student asks only every 180 seconds."),
+        (8, "that is the number of answers per second: each student asks only every 180 seconds, and 70 % is allowed."),
+    ):
+        if math.isclose(students, wrong, rel_tol=0.005):
+            return hint
+    return "a student needs 300 tokens in 180 seconds; how often does that go into 70 % of 2,400 tokens per second?"

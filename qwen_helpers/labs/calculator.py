@@ -1,4 +1,4 @@
-"""The calculator of lesson 7: model, precision, context and memory; does it fit, and how fast can it be?"""
+"""The calculator of lesson 8: model, precision, context and memory; does it fit, and how fast can it be?"""
 
 import html
 

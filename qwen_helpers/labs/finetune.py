@@ -1,4 +1,4 @@
-"""Lesson 8's tools: a check of training data, the memory that training takes, the loss as it falls.
+"""Lesson 9's tools: a check of training data, the memory that training takes, the loss as it falls.
 
 `check_data` reads ms-swift's `messages` format: JSON Lines, one dialogue per line. `training_memory` predicts from a
 model's dimensions, before anything is loaded. `watch` draws the loss of a training by ms-swift, and `verdict` reads it.

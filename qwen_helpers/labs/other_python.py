@@ -93,7 +93,7 @@ def show(message: dict) -> None:
 
 
 def start_paddle() -> SecondKernel | None:
-    """Start lesson 6's kernel; from then on a cell that begins with %%paddle runs there. None if it is not installed.
+    """Start lesson 7's kernel; from then on a cell that begins with %%paddle runs there. None if it is not installed.
 
     Without it such a cell raises a RuntimeError that says what to do.
     """

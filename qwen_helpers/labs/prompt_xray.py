@@ -1,6 +1,6 @@
 """The X-ray of a prompt: the exact text that the model reads, with roles in colour and tokens counted.
 
-Lesson 3 uses it to check a template by eye, lesson 8 to show which tokens a model learns from.
+Lesson 3 uses it to check a template by eye, lesson 9 to show which tokens a model learns from.
 """
 
 import html

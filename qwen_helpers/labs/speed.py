@@ -1,4 +1,4 @@
-"""Lesson 7's instruments: the memory's bandwidth, the most memory used, rates in alternating rounds, one timed answer.
+"""Lesson 8's instruments: the memory's bandwidth, the most memory used, rates in alternating rounds, one timed answer.
 
 They know no library of models; what the figures should be is in `sizes.py`.
 """

@@ -39,7 +39,7 @@ class PackError(ValueError):
 def write_pack(out, wheels=True, paddle=True, say=print):
     """Make the teacher's pack in the folder `out`, new or in place of an older pack. Returns its path.
 
-    With `wheels` pip collects every package of the course for this system and this Python, lesson 6's with `paddle`.
+    With `wheels` pip collects every package of the course for this system and this Python, lesson 7's with `paddle`.
     Until all is there the folder is called `out`.unfinished. Raises PackError, ModelFolderError or OSError.
     """
     root, out, model = course_root(), Path(out).resolve(), model_folder()
@@ -150,7 +150,7 @@ def collect_wheels(root, folder, sets, say=print):
             installers = ["pip", "setuptools"] + ["uv"] * (constraints == SETS[0][1])
             wanted = [*find, "-c", constraints, *installers, f".[{extras}]"]
             if subprocess.run([*command, *wanted], cwd=project).returncode:
-                cure = "run again, or leave lesson 6 out with --no-paddle" if extras == "paddle" else "run again"
+                cure = "run again, or leave lesson 7 out with --no-paddle" if extras == "paddle" else "run again"
                 raise PackError(f"pip could not collect the packages: its last lines say why. Then {cure}.")
     for own in folder.glob("qwen_helpers-*.whl"):
         own.unlink()
@@ -188,7 +188,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python course.py teach", description="Make the teacher's pack.")
     parser.add_argument("out", metavar="OUT", help="the folder to make, outside of the course's")
     parser.add_argument("--no-wheels", action="store_true", help="leave the packages out")
-    parser.add_argument("--no-paddle", action="store_true", help="leave lesson 6's packages out")
+    parser.add_argument("--no-paddle", action="store_true", help="leave lesson 7's packages out")
     options = parser.parse_args(arguments)
     try:
         out = write_pack(options.out, not options.no_wheels, not options.no_paddle)

@@ -1,7 +1,7 @@
 """Make both tiny models: tokenizer, configuration, training, and a folder laid out like the real Qwen2.5 ones.
 
 The base model reads prose; the chat model starts from it and reads conversations, with the loss on the answers only.
-The plain PyTorch loop is all there is: lesson 8 does the same with ms-swift and LoRA. The only differences from a
+The plain PyTorch loop is all there is: lesson 9 does the same with ms-swift and LoRA. The only differences from a
 downloaded folder are the sizes, `args.json` (which tells ms-swift the model's type, since it can't guess it from the
 folder's name) and the model card. `python -m qwen_helpers train` trains them from the text in `qwen_helpers/tiny`.
 """
