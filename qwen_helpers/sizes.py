@@ -11,9 +11,9 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qwen_helpers.folder_check import ModelFolderError, check_folder, safetensors_header, weight_files
+from qwen_helpers.folder_check import AGAIN, ModelFolderError, check_folder, safetensors_header, weight_files
 from qwen_helpers.folders import TINY_CHAT, find_folder, model_folder
-from qwen_helpers.models import BITS, CATALOGUE, Model, bits, find_model, work_bits
+from qwen_helpers.models import BITS, CATALOGUE, LinearLayers, Model, VisionTower, bits, find_model, work_bits
 
 # Measured on Linux with Python 3.11, torch 2.13 (CPU), transformers 5.19 and random weights in the shapes of
 # Qwen2.5-0.5B and 1.5B: resident memory beyond weights and KV cache is 0.43 to 0.46 GB for a short prompt (of these
@@ -22,7 +22,13 @@ LIBRARIES = 460_000_000  # bytes: Python, torch, transformers
 MARGIN = 40_000_000  # bytes that preflight allows on top, to be on the safe side
 # Qwen3.5 and later: the vision tower, which text alone does not need, and layers for speculative decoding.
 NOT_LOADED = ("model.visual.", "mtp.")
+SYSTEM = 4_000_000_000  # bytes, assumed: what the system and a browser use of a computer's own memory
 WORK = 8  # numbers per token and column of the MLP: intermediate results, while a prompt is read
+LINEAR_WORK = 20  # float32 numbers per token and column of the values in a layer with linear attention
+FAMILIES = {
+    "qwen2": "Qwen2.5", "qwen3": "Qwen3", "qwen3_moe": "Qwen3", "qwen3_5": "Qwen3.5", "qwen3_5_text": "Qwen3.5",
+    "qwen3_5_moe": "Qwen3.5", "qwen3_5_moe_text": "Qwen3.5",
+}  # fmt: skip  # model_type in config.json: the architecture, which 3.6 and 3.8 share with 3.5
 
 
 def kv_bytes(model: Model, dtype, tokens: int) -> int:
@@ -31,8 +37,15 @@ def kv_bytes(model: Model, dtype, tokens: int) -> int:
 
 
 def work_bytes(model: Model, dtype, prompt: int) -> int:
-    """Bytes of intermediate results while `prompt` tokens are read, since all of them go through a layer at once."""
-    return round(WORK * model.intermediate * work_bits(dtype) / 8 * prompt)
+    """Bytes of intermediate results while `prompt` tokens are read, since all of them go through a layer at once.
+
+    The larger of two: an MLP's (of experts, those that a token takes), and, in Qwen3.5 and later, those of linear
+    attention, which PyTorch computes in float32 whatever the dtype (torch_chunk_gated_delta_rule in transformers'
+    modeling_qwen3_5.py: queries and keys repeated for each value head, and about ten more of their size).
+    """
+    columns = model.intermediate * max(1, model.active_experts) + model.shared_intermediate
+    linear = LINEAR_WORK * 4 * model.linear.values if model.linear else 0
+    return round(max(WORK * columns * work_bits(dtype) / 8, linear) * prompt)
 
 
 def peak_bytes(model: Model, dtype, prompt: int, answer: int) -> int:
@@ -44,9 +57,10 @@ def peak_bytes(model: Model, dtype, prompt: int, answer: int) -> int:
 def bytes_per_token(model: Model, dtype, context: int) -> int:
     """Bytes that must be read to write one token, with `context` tokens before it: the weights and the KV cache.
 
-    Of an embedding that is not tied to the output layer only one row is read, so it does not count.
+    Of experts only those that the token takes are read. Of an embedding that is not tied to the output layer only one
+    row is read, so it does not count.
     """
-    read = model.body_parameters + model.vocabulary * model.hidden
+    read = model.active_body_parameters + model.vocabulary * model.hidden
     return round(read * bits(dtype) / 8) + kv_bytes(model, dtype, context)
 
 
@@ -100,6 +114,7 @@ class Preflight:
     download_minutes: float | None  # None if nothing is to be downloaded or no speed was given
     advice: str = ""  # the verdict in one sentence
     state_bytes: int = 0  # of kv_bytes, what does not grow with the context
+    vision_bytes: int = 0  # on top if the model reads pictures; text does not load the vision tower
 
     @property
     def needed_bytes(self):
@@ -120,6 +135,8 @@ class Preflight:
             ("working memory", as_size(self.work_bytes), "Python, libraries and intermediate results"),
             ("memory needed", as_size(self.needed_bytes), f"of {as_size(self.available_bytes)} free ({self.device})"),
         ]
+        if self.vision_bytes:
+            rows.insert(1, ("vision tower", as_size(self.vision_bytes), "for pictures; not loaded for text"))
         if self.disk_needed_bytes:
             rows.append(("disk needed", as_size(self.disk_needed_bytes), f"of {as_size(self.disk_free_bytes)} free"))
         if self.download_minutes is not None:
@@ -143,10 +160,17 @@ def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
     `mbit_per_s` is the speed of your line.
 
     needed = weights + KV cache + work, where work is LIBRARIES, MARGIN and `work_bytes` of a prompt that fills the
-    context. The measured peak (see LIBRARIES; 0.5B and 1.5B, prompts of 64 to 4096 tokens) was 2 to 5 % below it. On a
-    GPU nothing was measured and LIBRARIES is an allowance. If
-    the dtype is not that of the file, tools show the file's size on top while loading, but the system can take those
-    pages back: under a limit of 2.3 GB, 2.0 GB of float32 weights still loaded from a bfloat16 file.
+    context. The measured peak (see LIBRARIES; 0.5B and 1.5B, prompts of 64 to 4096 tokens) was 2 to 5 % below it, that
+    of Qwen3.5-0.8B within 6 % of it (`measure memory`). `vision_bytes` come on top where AutoModelForImageTextToText
+    loads the vision tower too, and each picture's intermediate results. On a GPU nothing was measured and LIBRARIES is
+    an allowance.
+
+    int8 and int4 stand for a scale in float32 per 128 weights, 8.25 and 4.25 bits: see `Model.weight_bytes`, also for
+    what such files take on the disk.
+
+    If the dtype is not that of the file, or the model has experts, whose matrices transformers joins, tools show the
+    file's size on top, but the system can take those pages back: under a limit of 2.3 GB, 2.0 GB of float32 weights
+    still loaded from a bfloat16 file.
 
     Raises ModelFolderError for a folder that cannot be found or is not whole, ValueError for the other arguments. A
     catalogue id of which only a part is here counts as not downloaded.
@@ -167,7 +191,7 @@ def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
         kv_bytes=kv_bytes(found, dtype, context), work_bytes=LIBRARIES + MARGIN + work_bytes(found, dtype, context),
         available_bytes=available, disk_needed_bytes=download, disk_free_bytes=shutil.disk_usage(Path.cwd()).free,
         download_minutes=download * 8 / (mbit_per_s * 1e6) / 60 if download and mbit_per_s else None,
-        state_bytes=4 * found.state_numbers,
+        state_bytes=4 * found.state_numbers, vision_bytes=round(found.vision_parameters * work_bits(dtype) / 8),
     )  # fmt: skip
     return replace(result, advice=_advice(result, found.kind))
 
@@ -198,8 +222,10 @@ def _advice(result, kind):
             if m.kind == kind and m.context >= context and m.download_bytes <= result.disk_free_bytes
             and peak_bytes(m, dtype, prompt=context, answer=0) <= room
         ]  # fmt: skip
-        best = max(fitting, key=lambda m: m.parameters, default=None)
-        choose = f"choose {best.id}, the largest {kind} model that does" if best else 'use_model("tiny")'
+        # The newest family, and of that the largest: a small new model is worth more than a larger old one.
+        best = max(fitting, key=lambda m: (m.family, m.parameters), default=None)
+        family = f"the largest {kind} model of {best.family} that does" if best else ""
+        choose = f"choose {best.id}, {family}" if best else 'use_model("tiny")'
         on_cpu = result.needed_bytes <= psutil.virtual_memory().available  # possible only if `device` is a GPU
         slower = ', or load it with device="cpu", where it fits but is slower' if on_cpu else ""
         return f"It does not fit: close other programs, or {choose}{slower}."
@@ -221,50 +247,68 @@ def look_up_model(what):
     # ModelScope's cache is .../Qwen--Qwen2.5-0.5B/snapshots/master
     name = folder.parent.parent.name.replace("--", "/") if folder.parent.name == "snapshots" else folder.name
     name = f"tiny {name}" if folder.parent == TINY_CHAT.parent else name
+    model, text = _model_of(name, config, folder), config.get("text_config", {})
+    names = (config.get("dtype"), config.get("torch_dtype"), text.get("dtype"))  # transformers 5, before, Qwen3.5
+    return model, folder, next(filter(None, names), "float32")
+
+
+def _model_of(name, config, folder) -> Model:
+    """What config.json says. Qwen3.5 and later keep the language model's numbers in `text_config`."""
+    text = config.get("text_config", config)
+    if not isinstance(text, dict):
+        raise ModelFolderError(f"text_config in {folder / 'config.json'} is not the table that it should be: {AGAIN}.")
+
+    def number(key, table=text):
+        if not isinstance(table.get(key), int):
+            cure = "preflight knows only models like Qwen2, Qwen3 and Qwen3.5, so choose one of those"
+            raise ModelFolderError(f"config.json in {folder} has no {key!r}: {cure}.")
+        return table[key]
+
+    model_type = str(text.get("model_type") or config.get("model_type"))
+    if model_type not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ModelFolderError(f"config.json in {folder} has model_type {model_type!r}; preflight knows {known}.")
+    heads, hidden, layers = number("num_attention_heads"), number("hidden_size"), number("num_hidden_layers")
+    rest, intermediate = {}, "intermediate_size"
+    if "moe" in model_type:
+        intermediate = "moe_intermediate_size"
+        every = "num_local_experts" if "num_local_experts" in text else "num_experts"  # transformers 5, before
+        rest = {"experts": number(every), "active_experts": number("num_experts_per_tok")}
+    if "qwen3_5" in model_type:
+        every = text.get("full_attention_interval", 4)  # transformers' default: each fourth layer has full attention
+        full = text["layer_types"].count("full_attention") if text.get("layer_types") else layers // every
+        linear = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
+        rest["linear"] = LinearLayers(layers - full, *(number(f"linear_{key}") for key in linear))
+        if "moe" in model_type:
+            rest["shared_intermediate"] = number("shared_expert_intermediate_size")
+    if isinstance(vision := config.get("vision_config"), dict):
+        rest["vision"] = VisionTower(*(number(key, vision) for key in ("depth", "hidden_size", "intermediate_size")))
     kinds = {model.id.split("/")[1]: model.kind for model in CATALOGUE}
-    dtype = config.get("dtype") or config.get("torch_dtype")  # transformers 5, before
-    if isinstance(config.get("text_config"), dict):  # Qwen3.5 and later, which also read pictures
-        config = config["text_config"]
-        dtype = dtype or config.get("dtype")
-    try:
-        heads, hidden = config["num_attention_heads"], config["hidden_size"]
-        tied = config.get("tie_word_embeddings", False)
-        model = Model(
-            id=name, family="Qwen2.5" if config["model_type"] == "qwen2" else "Qwen3", hidden=hidden, heads=heads,
-            kind=kinds.get(name.split("/")[-1], "base" if name.lower().endswith("base") else "instruct"),
-            layers=config["num_hidden_layers"], kv_heads=config.get("num_key_value_heads", heads),
-            head_dim=config.get("head_dim") or hidden // heads, intermediate=config["intermediate_size"],
-            vocabulary=config["vocab_size"], tied=tied, lm_head_in_files=False,
-            context=config["max_position_embeddings"], yarn_context=None, licence="see its model card",
-            **_hybrid(config, folder, tied),
-        )  # fmt: skip
-    except KeyError as error:
-        cure = "preflight knows only models like Qwen2, Qwen3 and Qwen3.5, so choose one of those"
-        raise ModelFolderError(f"config.json in {folder} has no {error}: {cure}.") from None
-    return model, folder, dtype or "float32"
+    return Model(
+        id=name, family=FAMILIES[model_type], layers=layers, hidden=hidden, heads=heads,
+        kind=kinds.get(name.split("/")[-1], "base" if name.lower().endswith("base") else "instruct"),
+        kv_heads=text.get("num_key_value_heads", heads), head_dim=text.get("head_dim") or hidden // heads,
+        intermediate=number(intermediate), vocabulary=number("vocab_size"),
+        tied=config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)), lm_head_in_files=False,
+        context=number("max_position_embeddings"), yarn_context=None, licence="see its model card", **rest,
+    )  # fmt: skip
 
 
-def _hybrid(config, folder, tied) -> dict:
-    """What a model has whose layers are of two kinds, as in Qwen3.5 (transformers' modeling_qwen3_5.py).
+def largest_that_fit(computers=(8, 16, 32), cards=(8, 12, 24), dtypes=("int4", "bfloat16"), context=4096) -> list:
+    """[("computer", 8, "int4", id), ...]: the largest instruct model from Qwen3.5 on for so many GB of memory, or None.
 
-    A layer with linear attention keeps, in place of a cache that grows, one matrix per value head, linear_key_head_dim
-    x linear_value_head_dim in float32, and the last linear_conv_kernel_dim columns of queries, keys and values. Those
-    are counted in float32, too: they are a hundredth of it.
+    `context` counts tokens, prompt and answer together. Assumed: a computer's system and a browser use SYSTEM of its
+    memory; a GPU's memory is all free. On the CPU as in `preflight`, so not measured on a GPU.
     """
-    if "linear_num_value_heads" not in config:
-        return {}
-    every = config.get("full_attention_interval", 4)  # transformers' default: each fourth layer has full attention
-    layers = range(1, config["num_hidden_layers"] + 1)
-    kinds = config.get("layer_types") or ["linear_attention" if n % every else "full_attention" for n in layers]
-    keys = config["linear_num_key_heads"] * config["linear_key_head_dim"]
-    values = config["linear_num_value_heads"] * config["linear_value_head_dim"]
-    columns = config["linear_conv_kernel_dim"] * (2 * keys + values)
-    tensors = loaded_tensors(weight_files(folder), tied)
-    return {
-        "cache_layers": kinds.count("full_attention"),
-        "state_numbers": kinds.count("linear_attention") * (values * config["linear_key_head_dim"] + columns),
-        "counted_parameters": sum(math.prod(tensor["shape"]) for tensor in tensors),
-    }
+    today = [model for model in CATALOGUE if model.kind == "instruct" and model.family >= "Qwen3.5"]
+    rows = []
+    for place, memory, system in [*(("computer", gb, SYSTEM) for gb in computers), *(("card", gb, 0) for gb in cards)]:
+        for dtype in dtypes:
+            room = memory * 1e9 - system - MARGIN
+            fitting = [model for model in today if peak_bytes(model, dtype, prompt=context, answer=0) <= room]
+            best = max(fitting, key=lambda model: (model.parameters, model.family), default=None)
+            rows.append((place, memory, dtype, best.id if best else None))
+    return rows
 
 
 def as_size(count):

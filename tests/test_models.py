@@ -11,7 +11,7 @@ import pytest
 
 from qwen_helpers.folder_check import ModelFolderError, check_folder, safetensors_header, weight_files
 from qwen_helpers.folders import TINY_BASE, TINY_CHAT, course_root, find_folder, model_folder, places, use_model
-from qwen_helpers.models import CATALOGUE, bits, find_model
+from qwen_helpers.models import CATALOGUE, OTHER_FILES, bits, find_model
 
 INSTRUCT = "Qwen/Qwen2.5-0.5B-Instruct"
 
@@ -30,6 +30,7 @@ CARDS = {
     "Qwen/Qwen3-8B": ("8.2", "6.95"),
     "Qwen/Qwen3-14B": ("14.8", "13.2"),
     "Qwen/Qwen3-32B": ("32.8", "31.2"),
+    "Qwen/Qwen3-30B-A3B": ("30.5", "29.9"),
 }
 # These are not what the published files hold (WEIGHTS below), rounded: 7.61 is cut off, the others are further away.
 INEXACT = {
@@ -58,6 +59,20 @@ WEIGHTS = {
     "Qwen/Qwen3-8B": 16_381_470_720,
     "Qwen/Qwen3-14B": 29_536_614_400,
     "Qwen/Qwen3-32B": 65_524_246_528,
+    "Qwen/Qwen3-4B-Instruct-2507": 8_044_936_192,
+    "Qwen/Qwen3-30B-A3B-Instruct-2507": 61_064_245_248,
+}
+# The same of Qwen3.5 and later: text, vision tower and MTP together.
+STORED = {
+    "Qwen/Qwen3.5-0.8B": 1_746_882_752,
+    "Qwen/Qwen3.5-2B": 4_548_144_832,
+    "Qwen/Qwen3.5-4B": 9_319_737_856,
+    "Qwen/Qwen3.5-9B": 19_306_216_416,
+    "Qwen/Qwen3.5-27B": 55_562_872_800,
+    "Qwen/Qwen3.5-35B-A3B": 71_903_655_008,
+    "Qwen/Qwen3.6-27B": 55_562_855_904,
+    "Qwen/Qwen3.6-35B-A3B": 71_903_645_408,
+    "Qwen/Qwen3.8-27B": 55_562_855_904,
 }
 # Bytes of all files of the repository, or of its weights and tokenizer.
 DOWNLOADS = {
@@ -67,6 +82,14 @@ DOWNLOADS = {
     "Qwen/Qwen3-1.7B": 3_441_185_608 + 622_329_984 + 11_422_654 + 2_776_833 + 1_671_853,
     "Qwen/Qwen3-1.7B-Base": 3_441_185_608 + 7_031_645 + 2_776_833 + 1_671_853,
     "Qwen/Qwen3-4B": 3_957_900_840 + 3_987_450_520 + 99_630_640 + 11_422_654 + 2_776_833 + 1_671_853,
+    "Qwen/Qwen3.5-0.8B-Base": 1_746_942_600,
+    "Qwen/Qwen3.5-2B": 4_548_221_488,
+    "Qwen/Qwen3.5-4B": 9_319_828_096,
+    "Qwen/Qwen3.5-9B": 19_306_310_880,
+    "Qwen/Qwen3.6-35B-A3B": 71_903_776_776,
+    "Qwen/Qwen3.8-27B": 55_563_006_776,
+    "Qwen/Qwen3-4B-Instruct-2507": 8_044_982_000,
+    "Qwen/Qwen3-30B-A3B": 61_066_575_648,
 }
 
 
@@ -81,8 +104,10 @@ def downloaded(alone, qwen2_folder):
 
 def test_catalogue_has_every_size_in_both_kinds_but_no_qwen3_32b_base():
     sizes = {m.id: m for m in CATALOGUE}
-    assert len(sizes) == len(CATALOGUE) == 25
-    assert set(CARDS) <= set(sizes)
+    assert len(sizes) == len(CATALOGUE) == 25 + 6 + 14
+    assert set(CARDS) | set(STORED) <= set(sizes)
+    bases = {id.removesuffix("-Base") for id in sizes if id.endswith("-Base") and id.removesuffix("-Base") in STORED}
+    assert bases == {f"Qwen/Qwen3.5-{size}" for size in ("0.8B", "2B", "4B", "9B", "35B-A3B")}  # no others exist
     for id in CARDS:
         other = f"{id}-Instruct" if "Qwen2.5" in id else f"{id}-Base"
         assert (other in sizes) == (id != "Qwen/Qwen3-32B")
@@ -105,6 +130,14 @@ def test_weight_bytes_are_those_of_the_published_files(id):
     assert find_model(id).weight_bytes("bfloat16") == WEIGHTS[id]
 
 
+@pytest.mark.parametrize("id", STORED)
+def test_everything_that_the_files_hold_is_counted(id):
+    """To the byte: Qwen3.5 keeps A_log and a norm of its linear layers in float32, the later ones in bfloat16."""
+    model = find_model(id)
+    wide = model.linear.layers * (model.linear.value_heads + model.linear.value_dim) if model.family == "Qwen3.5" else 0
+    assert model.download_bytes - OTHER_FILES + 2 * wide == STORED[id]
+
+
 @pytest.mark.parametrize("id", DOWNLOADS)
 def test_download_is_within_one_percent_of_the_published_files(id):
     assert find_model(id).download_bytes == pytest.approx(DOWNLOADS[id], rel=0.01)
@@ -112,21 +145,67 @@ def test_download_is_within_one_percent_of_the_published_files(id):
 
 @pytest.mark.parametrize("model", [m for m in CATALOGUE if m.kind == "instruct"], ids=lambda m: m.id)
 def test_parameters_are_those_of_the_real_architecture(model):
+    """Counted in transformers' own classes; of the experts' matrices a token goes through its share."""
     import torch
-    from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
+
+    with torch.device("meta"):  # shapes without memory
+        real = real_model(model)
+    numbers = {name: parameter.numel() for name, parameter in real.named_parameters()}  # a tied lm_head counts once
+    tower = sum(count for name, count in numbers.items() if ".visual." in name)
+    assert sum(numbers.values()) - tower == model.parameters and tower == model.vision_parameters
+    embeddings = real.get_input_embeddings().weight.numel() * (1 if model.tied else 2)
+    assert model.parameters - embeddings == model.body_parameters
+    experts = sum(count for name, count in numbers.items() if ".mlp.experts." in name)
+    active = experts * model.active_experts // model.experts if model.experts else 0
+    assert model.active_body_parameters == model.body_parameters - experts + active
+    full = [module for module in real.modules() if hasattr(module, "q_proj") and hasattr(module, "head_dim")]
+    assert len(full) == model.cache_layers and full[0].head_dim == model.head_dim
+
+
+def real_model(model):
+    """transformers' model for an entry of the catalogue."""
+    import transformers
 
     sizes = {
         "hidden_size": model.hidden, "num_hidden_layers": model.layers, "num_attention_heads": model.heads,
-        "num_key_value_heads": model.kv_heads, "intermediate_size": model.intermediate,
+        "num_key_value_heads": model.kv_heads, "intermediate_size": model.intermediate, "head_dim": model.head_dim,
         "vocab_size": model.vocabulary, "tie_word_embeddings": model.tied,
     }  # fmt: skip
-    config = Qwen3Config(**sizes, head_dim=model.head_dim) if model.family == "Qwen3" else Qwen2Config(**sizes)
-    with torch.device("meta"):  # shapes without memory
-        real = AutoModelForCausalLM.from_config(config)
-    assert sum(p.numel() for p in real.parameters()) == model.parameters  # parameters() counts a tied lm_head once
-    embeddings = real.get_input_embeddings().weight.numel() * (1 if model.tied else 2)
-    assert model.parameters - embeddings == model.body_parameters
-    assert real.model.layers[0].self_attn.head_dim == model.head_dim
+    if model.experts:
+        sizes |= {"num_experts": model.experts, "num_experts_per_tok": model.active_experts,
+                  "moe_intermediate_size": sizes.pop("intermediate_size"),
+                  "shared_expert_intermediate_size": model.shared_intermediate}  # fmt: skip
+    if not model.linear:
+        if model.family == "Qwen2.5":
+            del sizes["head_dim"]
+            return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes))
+        name = "Qwen3Moe" if model.experts else "Qwen3"
+        return getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**sizes))
+    sizes |= {"linear_num_key_heads": model.linear.key_heads, "linear_num_value_heads": model.linear.value_heads}
+    tower = {"depth": model.vision.depth, "hidden_size": model.vision.hidden, "out_hidden_size": model.hidden}
+    tower["intermediate_size"] = model.vision.intermediate
+    name = "Qwen3_5Moe" if model.experts else "Qwen3_5"
+    config = getattr(transformers, f"{name}Config")(
+        text_config=sizes, vision_config=tower, tie_word_embeddings=model.tied
+    )
+    return getattr(transformers, f"{name}ForConditionalGeneration")(config)
+
+
+def test_a_token_goes_through_three_of_thirty_billion():
+    """The cards: 3.3 billion activated of Qwen3-30B-A3B, embedding and lm_head included."""
+    model = find_model("Qwen/Qwen3-30B-A3B")
+    assert model.active_body_parameters + 2 * model.vocabulary * model.hidden == pytest.approx(3.3e9, rel=0.02)
+    assert find_model("Qwen/Qwen3-8B").active_body_parameters == find_model("Qwen/Qwen3-8B").body_parameters
+
+
+def test_who_thinks_and_who_reads_pictures():
+    thinking = {m.id.split("/")[1]: m.thinking for m in CATALOGUE}
+    assert thinking["Qwen3-4B"] == thinking["Qwen3-30B-A3B"] == thinking["Qwen3.5-4B"] == "on by default"
+    assert thinking["Qwen3.5-0.8B"] == thinking["Qwen3.5-2B"] == "off by default"
+    assert thinking["Qwen3-4B-Instruct-2507"] == thinking["Qwen2.5-7B-Instruct"] == "never"
+    assert thinking["Qwen3-30B-A3B-Thinking-2507"] == "always" and thinking["Qwen3.5-4B-Base"] is None
+    assert all((m.thinking is None) == (m.kind == "base") for m in CATALOGUE)
+    assert {m.family for m in CATALOGUE if m.vision} == {"Qwen3.5", "Qwen3.6", "Qwen3.8"}
 
 
 def test_base_and_instruct_differ_only_in_context_and_files():
@@ -140,6 +219,8 @@ def test_base_and_instruct_differ_only_in_context_and_files():
 def test_kv_cache_bytes(qwen2_folder):
     assert find_model(INSTRUCT).kv_bytes_per_token("bfloat16") == 12_288  # 2 * 24 layers * 2 heads * 64 * 2 bytes
     assert find_model("Qwen/Qwen2.5-7B").kv_bytes_per_token("float32") == 2 * 57_344
+    assert find_model("Qwen/Qwen3.5-9B").kv_bytes_per_token() == 32_768  # 8 of 32 layers
+    assert find_model("Qwen/Qwen3.5-9B").state_numbers == 24 * (32 * 128 * 128 + 4 * 8192)
 
 
 def test_contexts_and_licences():
@@ -147,7 +228,9 @@ def test_contexts_and_licences():
     assert context["Qwen2.5-0.5B"] == context["Qwen2.5-0.5B-Instruct"] == (32768, None)
     assert context["Qwen2.5-7B"] == (131072, None) and context["Qwen2.5-7B-Instruct"] == (32768, 131072)
     assert context["Qwen3-0.6B"] == (40960, None) and context["Qwen3-8B"] == (40960, 131072)
-    assert context["Qwen3-8B-Base"] == (32768, None)
+    assert context["Qwen3-8B-Base"] == context["Qwen3-30B-A3B-Base"] == (32768, None)
+    assert context["Qwen3-30B-A3B"] == (40960, 131072) and context["Qwen3-4B-Instruct-2507"] == (262144, None)
+    assert context["Qwen3.5-0.8B"] == (262144, None) and context["Qwen3.5-9B"] == (262144, 1010000)
     special = {m.id.split("/")[1]: m.licence for m in CATALOGUE if m.licence != "Apache-2.0"}
     assert special == {"Qwen2.5-3B": "Qwen Research", "Qwen2.5-3B-Instruct": "Qwen Research",
                        "Qwen2.5-72B": "Qwen", "Qwen2.5-72B-Instruct": "Qwen"}  # fmt: skip
@@ -171,6 +254,8 @@ def test_dtype_takes_words_and_torch_dtypes():
         ("Qwen/Qwen2.5-0.5B-Chat", INSTRUCT),
         ("Qwen/Qwen2.5-7B-Insruct", "Qwen/Qwen2.5-7B-Instruct"),
         ("Qwen/Qwen3-8b", "Qwen/Qwen3-8B"),
+        ("Qwen/Qwen3-4B-Instruct-2508", "Qwen/Qwen3-4B-Instruct-2507"),
+        ("Qwen/Qwen3.5-4B-Instruct", "Qwen/Qwen3.5-4B"),
     ],
 )
 def test_mistyped_id_gets_a_suggestion(typed, meant):
@@ -183,6 +268,9 @@ def test_an_id_like_no_other_gets_no_suggestion():
     with pytest.raises(ValueError, match=r"CATALOGUE lists them\.$"):
         find_model("gpt2")
     assert find_model(INSTRUCT).id == INSTRUCT
+    for larger in ("Qwen/Qwen3.5-397B-A17B", "Qwen/Qwen3-235B-A22B", "Qwen/Qwen3.8-2.4T-A95B"):  # they exist
+        with pytest.raises(ValueError, match=r"CATALOGUE lists them\.$"):
+            find_model(larger)
 
 
 # check_folder

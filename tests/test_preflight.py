@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import socket
 import sys
+import time
 from collections import namedtuple
 
 import psutil
@@ -68,6 +70,27 @@ def test_estimate_lies_a_little_above_what_was_measured(machine, id, dtype, cont
     assert 1.01 < preflight(id, dtype=dtype, context=context).needed_bytes / (measured * 2**20) < 1.06
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tokens", "pictures", "measured"),
+    [
+        ("bfloat16", 256, False, 2_012_905_472),
+        ("bfloat16", 1024, False, 2_218_217_472),
+        ("bfloat16", 2048, False, 2_260_316_160),
+        ("bfloat16", 4096, False, 2_721_366_016),
+        ("float32", 256, False, 3_568_590_848),
+        ("float32", 2048, False, 4_129_243_136),
+        ("float32", 4096, False, 4_280_958_976),
+        ("bfloat16", 64, True, 2_183_098_368),
+        ("bfloat16", 1024, True, 2_367_606_784),
+    ],
+)
+def test_qwen3_5_takes_what_was_measured(machine, dtype, tokens, pictures, measured):
+    """Peak resident bytes with random weights in the shape of Qwen3.5-0.8B on Linux; pictures: with vision tower."""
+    found = preflight("Qwen/Qwen3.5-0.8B", dtype=dtype, context=tokens)
+    predicted = found.needed_bytes - sizes.MARGIN + (found.vision_bytes if pictures else 0)
+    assert predicted == pytest.approx(measured, rel=0.07)
+
+
 def test_report_is_aligned_and_ends_in_the_verdict(machine):
     lines = str(preflight(SEVEN, mbit_per_s=50)).splitlines()
     assert lines[0] == f"{SEVEN} in bfloat16"
@@ -86,20 +109,26 @@ def test_too_large_for_memory_names_the_largest_that_fits(machine):
     machine(memory=8)
     found = preflight(SEVEN)
     assert not found.fits and found.fits_disk
-    best = find_model(re.search(r"choose (\S+), the largest instruct model that does\.$", found.advice)[1])
+    best = find_model(re.search(r"choose (\S+), the largest instruct model of Qwen3.5 that does\.$", found.advice)[1])
     assert preflight(best.id).fits
-    larger = [m for m in CATALOGUE if m.kind == "instruct" and m.parameters > best.parameters]
-    assert larger and not any(preflight(m.id).fits for m in larger)
-    assert "the largest base model" in preflight("Qwen/Qwen2.5-7B").advice
+    newer = [m for m in CATALOGUE if m.kind == "instruct" and m.family > best.family]
+    larger = [m for m in CATALOGUE if m.kind == "instruct" and m.family == best.family]
+    larger = [m for m in larger if m.parameters > best.parameters]
+    assert newer and larger and not any(preflight(m.id).fits for m in newer + larger)
+    assert preflight("Qwen/Qwen3-4B", dtype="int8").fits  # larger, but of an older family
+    assert "the largest base model of Qwen3.5" in preflight("Qwen/Qwen2.5-7B").advice
+    machine(memory=80)
+    assert "choose Qwen/Qwen3.8-27B," in preflight("Qwen/Qwen2.5-72B-Instruct").advice
 
 
 def test_the_model_that_is_named_takes_the_context_and_the_disk_too(machine):
     machine(memory=24, disk=3)
-    assert "Qwen3-1.7B," not in preflight("Qwen/Qwen2.5-14B-Instruct").advice  # a download of 4.1 GB
-    assert "choose Qwen/Qwen3-0.6B," in preflight("Qwen/Qwen2.5-14B-Instruct").advice
+    assert "choose Qwen/Qwen3.5-0.8B," in preflight("Qwen/Qwen2.5-14B-Instruct").advice  # 2B: a download of 4.6 GB
     machine(memory=18)
-    assert "choose Qwen/Qwen2.5-3B-Instruct," in preflight("Qwen/Qwen3-14B", context=32768).advice
-    assert "choose Qwen/Qwen3-1.7B," in preflight("Qwen/Qwen3-14B", context=40960).advice  # Qwen2.5 takes only 32768
+    assert "choose Qwen/Qwen3.5-2B," in preflight("Qwen/Qwen3-14B", context=32768).advice
+    machine(memory=18, disk=1.6)
+    assert "choose Qwen/Qwen3-0.6B," in preflight("Qwen/Qwen3.5-27B", context=40960).advice
+    assert 'use_model("tiny")' in preflight("Qwen/Qwen3.5-27B", context=40961).advice  # Qwen3-0.6B takes only 40960
 
 
 def test_nothing_fits(machine):
@@ -187,9 +216,62 @@ def test_a_qwen3_5_folder_that_is_cut(machine, qwen3_5_folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelFolderError, match="has no 'num_attention_heads': preflight knows only models like Qwen2"):
         preflight(folder)
+    edit(folder, text_config={})
+    with pytest.raises(ModelFolderError, match="has no 'num_attention_heads'"):
+        preflight(folder)
+    edit(folder, text_config="cut")
+    with pytest.raises(ModelFolderError, match=r"^text_config in .*config\.json is not the table .* download again"):
+        preflight(folder)
 
 
-@pytest.mark.parametrize("id", ["Qwen/Qwen3.5-4B", "Qwen/Qwen3.8-27B", "Qwen/Qwen4-8B-Instruct"])
+@pytest.mark.parametrize(
+    ("name", "family", "experts"),
+    [
+        ("qwen2", "Qwen2.5", 0),
+        ("qwen3", "Qwen3", 0),
+        ("qwen3_moe", "Qwen3", 4),
+        ("qwen3_5", "Qwen3.5", 0),
+        ("qwen3_5_moe", "Qwen3.5", 4),
+    ],
+)
+def test_the_numbers_of_a_folder(request, name, family, experts):
+    """Parameters of every architecture, against what transformers loads and the files hold."""
+    from transformers import AutoModelForCausalLM
+
+    folder = request.getfixturevalue(f"{name}_folder")
+    found = sizes.look_up_model(folder)[0]
+    assert (found.family, found.experts) == (family, experts)
+    assert found.parameters == AutoModelForCausalLM.from_pretrained(folder).num_parameters()
+    headers = sizes.safetensors_header(folder / "model.safetensors")
+    tower = [tensor["shape"] for name, tensor in headers.items() if name.startswith("model.visual.")]
+    assert found.vision_parameters == sum(sizes.math.prod(shape) for shape in tower)
+
+
+@pytest.mark.parametrize("model", CATALOGUE, ids=lambda model: model.id)
+def test_every_model_in_a_second_without_a_network(machine, monkeypatch, model):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("preflight asked the network")
+
+    monkeypatch.setattr(socket, "socket", forbidden)
+    monkeypatch.setattr(socket, "getaddrinfo", forbidden)
+    start = time.perf_counter()
+    for dtype in ("bfloat16", "int8", "int4"):
+        text = str(preflight(model.id, dtype=dtype, mbit_per_s=50))
+        assert text.startswith(f"{model.id} in {dtype}\n") and ("vision tower" in text) == bool(model.vision)
+    assert time.perf_counter() - start < 1
+
+
+def test_the_largest_that_fit():
+    rows = {row[:3]: row[3] for row in sizes.largest_that_fit()}
+    assert len(rows) == 12
+    assert rows["computer", 8, "bfloat16"] == "Qwen/Qwen3.5-0.8B" and rows["card", 8, "bfloat16"] == "Qwen/Qwen3.5-2B"
+    assert rows["computer", 16, "int4"] == "Qwen/Qwen3.5-9B"
+    assert rows["card", 24, "int4"] == "Qwen/Qwen3.6-35B-A3B"  # the newer of two of one size
+    assert sizes.largest_that_fit(computers=(4,), cards=(), dtypes=("float32",)) == [("computer", 4, "float32", None)]
+    assert sizes.largest_that_fit((), (24,), ("int4",), context=50_000) == [("card", 24, "int4", "Qwen/Qwen3.5-9B")]
+
+
+@pytest.mark.parametrize("id", ["Qwen/Qwen3.7-4B", "Qwen/Qwen3.9-27B", "Qwen/Qwen4-8B-Instruct", "Qwen/Qwen3.8-35B"])
 def test_a_newer_model_is_not_corrected_to_an_older_one(machine, id):
     with pytest.raises(ModelFolderError) as caught:
         preflight(id)
@@ -238,7 +320,7 @@ def test_kind_of_a_folder(machine, alone, qwen2_folder, name, kind):
     folder = shutil.copytree(qwen2_folder, alone / name)
     machine(memory=3.5)
     edit(folder, num_hidden_layers=100_000_000)  # a KV cache that fits nowhere
-    assert f"the largest {kind} model that does" in preflight(folder, context=9).advice
+    assert f"the largest {kind} model of Qwen3.5 that does" in preflight(folder, context=9).advice
 
 
 def edit(folder, **changes):
@@ -256,7 +338,10 @@ def test_configs_of_older_transformers(machine, model_copy):
 
 
 def test_other_kinds_of_models(machine, model_copy):
-    edit(model_copy, num_hidden_layers=None)
+    edit(model_copy, model_type="llama")
+    with pytest.raises(ModelFolderError, match=r"has model_type 'llama'; preflight knows qwen2, qwen3, .*\.$"):
+        preflight(model_copy)
+    edit(model_copy, model_type="qwen2", num_hidden_layers=None)
     with pytest.raises(ModelFolderError, match=r"has no 'num_hidden_layers': preflight knows only models like Qwen2"):
         preflight(model_copy)
 

@@ -18,7 +18,7 @@ from qwen_helpers.models import find_model
 from qwen_helpers.sizes import BITS, bytes_per_token, ceiling, kv_bytes, look_up_model, peak_bytes
 from qwen_helpers.tools.measure_engines import ENGINES, _ratios, compare_engines
 from qwen_helpers.tools.measure_memory import memory
-from qwen_helpers.tools.shapes import SHAPES, config_of, save_random, shape
+from qwen_helpers.tools.shapes import SHAPES, random_model, save_random, shape
 
 TINY = look_up_model(TINY_CHAT)[0]
 
@@ -63,12 +63,21 @@ def test_bandwidth_counts_what_it_touches(monkeypatch):
     assert rates == pytest.approx({"read": 0.16, "copy": 0.16, "triad": 0.24, "copy, numpy": 0.16, "best": 0.24})
 
 
+def test_of_experts_only_those_that_a_token_takes_are_read():
+    model = find_model("Qwen/Qwen3.6-35B-A3B")
+    assert bytes_per_token(model, "bfloat16", 0) - 4 * model.state_numbers == 2 * (
+        model.active_body_parameters + 248320 * 2048
+    )
+    dense = find_model("Qwen/Qwen3.8-27B")
+    assert ceiling(model, "int4", 4096, 50) / ceiling(dense, "int4", 4096, 50) > 8  # of about the same size in memory
+    assert "work" in estimate(model.id, "int4", 4096, 32, 50)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_random_model_has_the_shape_of_the_real_one(name):
-    from transformers import Qwen2ForCausalLM
-
     with torch.device("meta"):
-        assert Qwen2ForCausalLM(config_of(shape(name))).num_parameters() == shape(name).parameters
+        real = random_model(shape(name), "meta")
+    assert real.num_parameters() == shape(name).parameters + shape(name).vision_parameters
 
 
 def test_a_random_model_answers_with_text(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qwen_helpers.folders import model_folder
 from qwen_helpers.labs.speed import alternate
+from qwen_helpers.tools.shapes import SHAPES
 
 PROMPT = "What is a token?"
 STORY = "讲一个长故事。"  # the tiny model's longest answer, 182 tokens
@@ -142,7 +143,7 @@ def main(arguments: list[str]) -> None:
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("--passes", type=int, default=1, help="repeat the whole table and take medians")
     command = commands.add_parser("memory", help="predicted and measured peak memory over the context length")
-    command.add_argument("--shape", dest="size", default="0.5b")
+    command.add_argument("--shape", dest="size", default="0.5b", help=f"one of {', '.join(SHAPES)} (default: 0.5b)")
     commands.add_parser("gpu", help="128 tokens of a 1.5B and a 7B on a GPU, beside the V100 of 2024")
     commands.add_parser("training", help="peak memory of LoRA on the CPU, predicted and measured (4 GB, two minutes)")
     command = commands.add_parser("class", help="a class that asks one server at the same time, real and simulated")

@@ -1,9 +1,10 @@
 """Peak memory on the CPU, predicted and measured: `measure memory` for answers, `measure training` for LoRA.
 
-The models have random weights in the shape of Qwen2.5-0.5B and so on. Each point is a process of its own, whose peak is
-then that of the point.
+The models have random weights in the shape of a real one, such as Qwen2.5-0.5B. Each point is a process of its own,
+whose peak is then that of the point.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from qwen_helpers.folders import TINY_BASE
 from qwen_helpers.labs.finetune import training_memory
+from qwen_helpers.models import bits
 from qwen_helpers.sizes import as_size, peak_bytes
 from qwen_helpers.tiny import HERE
 from qwen_helpers.tools.shapes import random_model, save_random, shape
@@ -26,45 +28,56 @@ ANSWER = 4  # tokens
 def memory(size: str = "0.5b", contexts=CONTEXTS, dtypes=("float32", "bfloat16")) -> dict:
     """Peak resident memory of a process that reads a prompt of each length, on the CPU, against `sizes.peak_bytes`.
 
-    The model has random weights in the shape of Qwen2.5-0.5B and so on. Each point is a process of its own; the peak
-    is that of a short answer, after one that warms up, without that of loading. `error` is predicted / measured - 1.
-    Raises ValueError for an unknown shape.
+    The model has random weights in one of `shapes.SHAPES`. Each point is a process of its own; the peak is that of a
+    short answer, after one that warms up, without that of loading. `error` is predicted / measured - 1. Qwen3.5 is
+    loaded as the course's Chat does, for text alone, and once more with its vision tower, through which then goes a
+    small picture. Raises ValueError for an unknown shape.
     """
     model, points = shape(size), []
+    ways = {"text": 0, "pictures": model.vision_parameters} if model.vision else {"text": 0}
     with tempfile.TemporaryDirectory(prefix="qwen-memory-") as temporary:
         folder = save_random(model, Path(temporary, "random"))
-        print(f"{'dtype':10} {'prompt':>7} {'predicted GB':>13} {'measured GB':>12} {'error':>7}")
-        for dtype in dtypes:
-            for tokens in contexts:
-                command = [sys.executable, "-m", "qwen_helpers.tools.measure_memory", str(folder), dtype, str(tokens)]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    sys.exit(f"{dtype}, {tokens} tokens: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
-                measured, predicted = int(done.stdout.split()[-1]), peak_bytes(model, dtype, tokens, ANSWER)
-                error = predicted / measured - 1
-                points.append(
-                    {"dtype": dtype, "prompt": tokens, "predicted": predicted, "measured": measured, "error": error}
-                )
-                print(f"{dtype:10} {tokens:7} {predicted / 1e9:13.2f} {measured / 1e9:12.2f} {error:+7.1%}", flush=True)
+        print(f"{'loaded for':10} {'dtype':10} {'prompt':>7} {'predicted GB':>13} {'measured GB':>12} {'error':>7}")
+        for way, dtype, tokens in itertools.product(ways, dtypes, contexts):
+            command = [sys.executable, "-m", "qwen_helpers.tools.measure_memory", str(folder), way, dtype, str(tokens)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{dtype}, {tokens} tokens: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
+            predicted = peak_bytes(model, dtype, tokens, ANSWER) + round(ways[way] * bits(dtype) / 8)
+            point = {"loaded_for": way, "dtype": dtype, "prompt": tokens, "predicted": predicted}
+            point["measured"] = measured = int(done.stdout.split()[-1])
+            point["error"] = error = predicted / measured - 1
+            points.append(point)
+            row = f"{way:10} {dtype:10} {tokens:7} {predicted / 1e9:13.2f} {measured / 1e9:12.2f} {error:+7.1%}"
+            print(row, flush=True)
     return {"model": model.id, "points": points, "worst": max(abs(point["error"]) for point in points)}
 
 
-def measure_answer(folder: str, dtype: str, tokens: int) -> int:
-    """Bytes: the peak of this process while it answers a prompt of `tokens` made-up tokens."""
+def measure_answer(folder: str, way: str, dtype: str, tokens: int) -> int:
+    """Bytes: the peak of this process while it answers a prompt of `tokens` made-up tokens.
+
+    `way` is "text" or "pictures": then 16 of the tokens are a picture of 8 x 8 patches.
+    """
     import torch
+    from transformers import AutoModelForImageTextToText
 
     from qwen_helpers.engines.transformers import TransformersEngine
     from qwen_helpers.labs.speed import Peak
 
-    model = TransformersEngine(folder, dtype=dtype, device="cpu").model
+    if way == "pictures":
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
+    else:
+        model = TransformersEngine(folder, dtype=dtype, device="cpu").model
     peak = Peak()
     for length in (64, tokens):  # the short prompt warms up: it brings all weights into memory
         ids = torch.arange(length)[None] % 1000 + 100
+        inputs = {"attention_mask": torch.ones_like(ids)}
+        if way == "pictures":
+            ids[0, :16] = model.config.image_token_id
+            inputs |= {"pixel_values": torch.zeros(8 * 8, 3 * 2 * 16 * 16), "image_grid_thw": torch.tensor([[1, 8, 8]])}
+            inputs["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
         peak.reset()
-        mask = torch.ones_like(ids)
-        model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=ANSWER, min_new_tokens=ANSWER, do_sample=False
-        )
+        model.generate(ids, **inputs, max_new_tokens=ANSWER, min_new_tokens=ANSWER, do_sample=False)
     return peak.bytes
 
 
@@ -143,5 +156,5 @@ def write_dialogues(file: Path, folder: Path, dialogues: int, tokens: int, learn
 
 
 if __name__ == "__main__":
-    folder, dtype, tokens = sys.argv[1:]
-    print(measure_answer(folder, dtype, int(tokens)))
+    folder, way, dtype, tokens = sys.argv[1:]
+    print(measure_answer(folder, way, dtype, int(tokens)))
