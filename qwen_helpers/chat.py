@@ -3,15 +3,14 @@
 `python -m qwen_helpers chat "question"` answers once; without a question it talks until an empty line.
 """
 
-import contextlib
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from importlib.util import find_spec
 
 from qwen_helpers.engines import Reply
 from qwen_helpers.folders import TINY_CHAT, model_folder
+from qwen_helpers.thoughts import tell_apart, without_thoughts
 
 NO_TORCH = (
     "This Python has no PyTorch. In a lesson, choose Kernel > Change Kernel > Python 3 (ipykernel); in lesson 7 write "
@@ -24,8 +23,11 @@ class Chat:
     """A conversation with the model in `model_dir` (default: the one the lessons use).
 
     `history` is a list of messages, always whole turns: a question is added together with its answer, once that is
-    finished. A turn that fails or is stopped leaves no trace. What a thinking model writes between `<think>` and
-    `</think>` is streamed, but does not enter the history. `reply` is the `Reply` to the last finished turn, or None.
+    finished. A turn that fails or is stopped leaves no trace. `reply` is the `Reply` to the last finished turn, if any.
+
+    What a thinking model writes before its answer comes in pieces of its own, each a `Thought`. Together they are
+    `reply.thoughts`, and they do not enter the history: templates leave them out of the next prompt, too. An answer
+    that was cut before its thoughts had ended is none, and its turn does not enter the history either.
 
     A conversation that outgrows the model's context is sent without its oldest turns, whole turns only. The system
     prompt is always sent, `history` itself keeps every turn, and `reply.dropped_turns` says how many were left out.
@@ -41,7 +43,7 @@ class Chat:
         `system` replaces the template's default system prompt. `device` is "cpu", "cuda" or "mps"; left out, the GPU is
         used where there is one. `generation` holds `max_new_tokens` (512 if left out), `do_sample` and all else that
         `generate` takes; what else is left out comes from the model's `generation_config.json`. Beside them,
-        `enable_thinking=False` asks Qwen3's template for an answer without thoughts; left out, the template decides.
+        `enable_thinking`, True or False, asks the template for thoughts or for none; left out, the template decides.
 
         Raises ModelFolderError, in one sentence, if the folder can't be used, ServerError if the server can't, and
         ModuleNotFoundError without PyTorch.
@@ -68,21 +70,20 @@ class Chat:
         self.reply = None
 
     def ask(self, prompt: str, **generation) -> str:
-        """The whole answer at once."""
-        return "".join(self.stream(prompt, **generation))
+        """The whole answer at once, without thoughts."""
+        return returned(self.stream(prompt, **generation))
 
-    def stream(self, prompt: str, **generation) -> Iterator[str]:
-        """Yield the answer in pieces. The turn enters `history` when the last piece has been taken.
+    def stream(self, prompt: str, **generation) -> Generator[str, None, str]:
+        """Yield the answer in pieces, thoughts first. The turn enters `history` when the last piece has been taken.
 
         Raises ValueError, at the first piece, if the prompt is empty, does not fit into the model's context even alone,
-        or if `history` holds a role that no chat template knows.
+        if `history` holds a role that no chat template knows, or the template does not know `enable_thinking`.
         """
-        turn, answer = self._turn(prompt), []
-        with contextlib.closing(self._answer([*self._system(), *self.history, turn], **generation)) as pieces:
-            for piece in pieces:
-                answer.append(piece)
-                yield piece
-        self.history = [*self.history, turn, {"role": "assistant", "content": without_thoughts("".join(answer))}]
+        turn = self._turn(prompt)
+        answer = yield from self._answer([*self._system(), *self.history, turn], **generation)
+        if answer or not self.reply.thoughts:
+            self.history = [*self.history, turn, {"role": "assistant", "content": answer}]
+        return answer
 
     def chat(self, query: str, history: list[tuple[str, str]] | None = None, **generation):
         """`(response, history)`, like `model.chat` of 2023: history is a list of (query, response), given and returned.
@@ -93,8 +94,8 @@ class Chat:
         messages = []
         for question, answer in past:
             messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        response = "".join(self._answer([*self._system(), *messages, self._turn(query)], **generation))
-        return response, [*past, (query, without_thoughts(response))]
+        response = returned(self._answer([*self._system(), *messages, self._turn(query)], **generation))
+        return response, [*past, (query, response)]
 
     def _system(self) -> list[dict[str, str]]:
         return [] if self.system is None else [{"role": "system", "content": self.system}]
@@ -104,7 +105,7 @@ class Chat:
             raise ValueError('The prompt is empty: pass a question as text, such as chat.ask("Hello!").')
         return {"role": "user", "content": prompt}
 
-    def _answer(self, messages, **generation) -> Iterator[str]:
+    def _answer(self, messages, **generation) -> Generator[str, None, str]:
         for message in messages:
             if message["role"] not in ROLES:
                 raise ValueError(
@@ -126,24 +127,33 @@ class Chat:
                 f"The prompt is {length} tokens long, but this model takes {context - 1} at most: shorten the prompt."
             )
         settings["max_new_tokens"] = min(settings["max_new_tokens"], context - length)
-        reply = yield from self.engine.stream(messages, template, **settings)
-        self.reply = replace(reply, dropped_turns=dropped)
+        begun = self.engine.opening(messages, template)
+        if begun is not None and thinking is not None and thinking == (not begun):
+            self._insist(messages, thinking, length)
+        pieces = self.engine.stream(messages, template, **settings)
+        thoughts, answer, reply = yield from tell_apart(pieces, begun or "")
+        self.reply = replace(reply, thoughts=thoughts, dropped_turns=dropped)
+        return without_thoughts(answer) if begun is None else answer
+
+    def _insist(self, messages, thinking: bool, length: int) -> None:
+        """Raise ValueError if the template leaves `enable_thinking` out, as most do that don't know it: silently."""
+        if self.engine.count(messages, {"enable_thinking": not thinking}) == length:
+            always = "This model always thinks" if not thinking else "This model's chat template knows no thoughts"
+            raise ValueError(f"{always}: leave enable_thinking out, or take another model.")
 
 
-def without_thoughts(answer: str) -> str:
-    """The answer without the `<think>...</think>` that it begins with, even if it was cut in mid-thought.
-
-    The templates of Qwen3-Thinking-2507 and later end the prompt with `<think>`, so that the answer holds its end only.
-    Of these an answer that was cut in mid-thought cannot be told from any other text, and stays.
-    """
-    if "<think>" not in answer.partition("</think>")[0]:
-        return re.sub(r"^.*?</think>\s*", "", answer, flags=re.DOTALL)
-    return re.sub(r"^\s*<think>.*?(</think>\s*|\Z)", "", answer, flags=re.DOTALL)
+def returned(pieces: Generator[str, None, str]) -> str:
+    """What a generator returns, after all its pieces."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value
 
 
 def main(arguments: list[str]) -> None:
     chat = Chat()
-    name = "Tiny Qwen" if chat.engine.model_dir == TINY_CHAT else chat.engine.model_dir.name
+    name = "Tiny Qwen" if chat.engine.model_dir.parent == TINY_CHAT.parent else chat.engine.model_dir.name
 
     def show(question: str) -> None:
         print(f"{name}: ", end="", flush=True)

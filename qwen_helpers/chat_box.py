@@ -14,12 +14,14 @@ import ipywidgets as widgets
 import mistune
 
 from qwen_helpers.folders import TINY_CHAT
+from qwen_helpers.thoughts import Thought
 
 COLOURS = {"user": "#d3e8fd", "assistant": "#f4f4f4"}  # as in the X-ray of lesson 3
 OTHER = "#e8def8"  # a system prompt, or a tool's result, in a history that was set by hand
 markdown = mistune.create_markdown(escape=True, plugins=["table"])  # escape: HTML in an answer is shown, not obeyed
 FULL = {"description_width": "initial"}  # or "Temperature" would be cut
 STOPPED = "Stopped: this turn is not in the history."
+NO_ANSWER = "Only thoughts, no answer: this turn is not in the history"
 
 
 class ChatBox(widgets.VBox):
@@ -35,6 +37,7 @@ class ChatBox(widgets.VBox):
 
             chat = Chat()
         self.chat, self.question, self.thread, self.stopping = chat, "", None, False
+        self.thoughts: dict[tuple[int, str], str] = {}  # of an answer, by its place in the history and its text
         engine = chat.engine
         self.name = ("tiny " if engine.model_dir.parent == TINY_CHAT.parent else "") + engine.model_dir.name
         title = f"<b>{html.escape(self.name)}</b> · {engine.name} · {engine.model.device}"
@@ -98,6 +101,7 @@ class ChatBox(widgets.VBox):
         """Forget the conversation, keep the settings."""
         if not self.buttons["Send"].disabled:
             self.chat.reset()
+            self.thoughts = {}
             self.question, self.status.value = "", ""
             self._draw()
 
@@ -125,7 +129,7 @@ class ChatBox(widgets.VBox):
         asked, answer = bubble("user", self.question), bubble("assistant", "…")
         self._draw()
         self.messages.children += (asked, answer)
-        text, count, start, first, drawn = "", 0, time.perf_counter(), 0.0, 0.0
+        text, thought, count, start, first, drawn = "", "", 0, time.perf_counter(), 0.0, 0.0
         greedy = self.temperature.value == 0
         settings = {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature.value}
         self.chat.system = self.system.value or None
@@ -133,21 +137,29 @@ class ChatBox(widgets.VBox):
         pieces = self.chat.stream(self.question, max_new_tokens=self.length.value, **settings)
         try:
             for piece in pieces:
-                text, count, now = text + piece, count + 1, time.perf_counter()
+                count, now = count + 1, time.perf_counter()
+                if isinstance(piece, Thought):
+                    thought += piece
+                else:
+                    text += piece
                 first = first or now - start
                 if now - drawn > 0.05:  # a browser need not draw more than 20 times a second
-                    answer.value, drawn = live(text), now
+                    answer.value, drawn = live(text, thought), now
                     self.status.value = describe_speed(count, first, now - start)  # a piece is a token, or nearly
                 if self.stopping:
                     pieces.close()
                     self.status.value = STOPPED
                     break
             else:
-                whole, reply = True, self.chat.reply
+                reply = self.chat.reply
+                whole = bool(text) or not thought
                 count = reply.completion_tokens or count  # some servers do not count
-                note = describe_speed(count, first, time.perf_counter() - start) if text else "The model gave no text."
+                note = describe_speed(count, first, time.perf_counter() - start)
+                note = note if text else NO_ANSWER if thought else "The model gave no text."
                 cut = reply.finish_reason == "length"
                 self.status.value = note + ("; cut: raise Max tokens to see more" if cut else "")
+                if whole:
+                    self.thoughts[len(self.chat.history) - 1, self.chat.history[-1]["content"]] = thought
         except Exception as error:  # shown where the reader looks; the history has only whole turns
             reason = str(error).split("\n")[0]
             reason = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
@@ -156,13 +168,16 @@ class ChatBox(widgets.VBox):
             if whole:
                 self._draw()
             else:  # shown until the next question, without a place in the history
-                answer.value = bubble("assistant", text).value
+                answer.value = bubble("assistant", text, thought).value
                 asked.value, answer.value = (f'<div style="opacity:.5">{w.value}</div>' for w in (asked, answer))
             self._busy(False)
 
     def _draw(self) -> None:
         """The history as it stands, its answers as Markdown."""
-        self.messages.children = [bubble(message["role"], message["content"]) for message in self.chat.history]
+        messages = [(place, message["role"], message["content"]) for place, message in enumerate(self.chat.history)]
+        self.messages.children = [
+            bubble(role, text, self.thoughts.get((place, text), "")) for place, role, text in messages
+        ]
         data = b64encode(self.export().encode()).decode()
         link = f'href="data:application/json;base64,{data}" style="text-decoration:underline"'
         self.download.value = f'<a download="chat.jsonl" {link}>Export</a>'
@@ -180,15 +195,33 @@ def describe_speed(count: int, first: float, seconds: float) -> str:
     return f"{count} tokens, first after {first:.2f} s, then {rate}"
 
 
-def bubble(role: str, text: str) -> widgets.HTML:
-    """One message."""
-    inner = markdown(text) if role == "assistant" else f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
+def bubble(role: str, text: str, thought: str = "") -> widgets.HTML:
+    """One message; an answer's thoughts are folded above it."""
+    inner = (
+        folded(thought, "Thoughts") + markdown(text)
+        if role == "assistant"
+        else f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
+    )
     style = f"background:{COLOURS.get(role, OTHER)};color:#222;border-radius:6px;"
     style += "padding:2px 10px;margin:2px 0;line-height:1.5"
     return widgets.HTML(f'<div class="qwen-{role}" style="{style}">{inner}</div>')
 
 
-def live(text: str) -> str:
-    """An answer that is still growing: plain, since half a Markdown list or code block has no right shape."""
+def folded(thought: str, title: str) -> str:
+    """Thoughts that a click on their title unfolds; nothing without thoughts."""
+    style = "color:#555;border-left:3px solid #bbb;margin:2px 0 2px 4px;padding-left:8px;white-space:pre-wrap"
+    text = f'<div style="{style}">{html.escape(thought.strip())}</div>'
+    return f'<details class="qwen-thoughts"><summary>{title}</summary>{text}</details>' if thought.strip() else ""
+
+
+def live(text: str, thought: str = "") -> str:
+    """An answer that is still growing: plain, since half a Markdown list or code block has no right shape.
+
+    While the model still thinks, the last of its thoughts are shown; as soon as it answers, they fold.
+    """
     style = f"background:{COLOURS['assistant']};color:#222;border-radius:6px;padding:2px 10px;white-space:pre-wrap"
-    return f'<div class="qwen-live" style="{style}">{html.escape(text)}▌</div>'
+    if thought and not text:
+        return (
+            f'<div class="qwen-live" style="{style};color:#777"><i>Thinking:</i> {html.escape(thought[-200:])}▌</div>'
+        )
+    return f'<div class="qwen-live" style="{style}">{folded(thought, "Thoughts")}{html.escape(text)}▌</div>'

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_the_answer_is_cut_at_the_end_of_the_context(chat, engine, monkeypatch):
 def test_reply_says_how_the_answer_ended(chat):
     assert chat.reply is None
     chat.ask("Name three colours.")
-    assert chat.reply == Reply("stop", chat.reply.prompt_tokens, chat.reply.completion_tokens, 0)
+    assert chat.reply == Reply("stop", chat.reply.prompt_tokens, chat.reply.completion_tokens)
     whole = chat.reply.completion_tokens
     chat.reset()
     assert chat.reply is None
@@ -146,6 +147,19 @@ def test_another_stop_token_counts_too(engine):
     assert (chat.reply.finish_reason, chat.reply.completion_tokens) == ("stop", 2)
 
 
+@pytest.mark.parametrize(("written", "used"), [(2026, [2028, 2026]), ([2028, 2026], [2028, 2026]), (None, [2028])])
+def test_the_end_of_a_message_stops_too(tmp_path, written, used):
+    """Folders without generation_config.json name the end of a text only."""
+    folder = shutil.copytree(TINY_CHAT, tmp_path / "model")
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": written}), encoding="utf-8")
+    chat = Chat(folder, do_sample=False)
+    assert chat.engine.model.generation_config.eos_token_id == used
+    chat.ask("Hello!")
+    assert chat.reply.finish_reason == "stop" and chat.reply.completion_tokens == 27
+
+
 class Recorder:
     """An engine that counts a token per character, answers `text`, and keeps what it was sent."""
 
@@ -154,6 +168,9 @@ class Recorder:
 
     def count(self, messages, template):
         return sum(len(message["content"]) for message in messages)
+
+    def opening(self, messages, template):
+        return ""
 
     def stream(self, messages, template, **settings):
         self.sent, self.settings, self.template = [message["content"] for message in messages], settings, template
@@ -181,17 +198,6 @@ def test_a_misspelt_role_is_refused(chat):
     with pytest.raises(ValueError, match="role 'User': it must be one of system, user, assistant, tool"):
         chat.ask("Hello!")
     assert len(chat.history) == 1
-
-
-@pytest.mark.parametrize("thoughts", ["<think>\nhm\n</think>\n\n", "<think>\n\n</think>\n\n", "hm\n</think>\n\n"])
-def test_thoughts_are_shown_but_not_remembered(thoughts):
-    chat = Chat(engine=Recorder(text=thoughts + "Two <think> tags."), enable_thinking=False)
-    assert chat.ask("Hello!") == thoughts + "Two <think> tags."
-    assert chat.history[1]["content"] == "Two <think> tags."
-    assert chat.engine.template == {"enable_thinking": False} and "enable_thinking" not in chat.engine.settings
-    chat.engine.text = "<think>\ncut in the mid"
-    chat.ask("Hello!")
-    assert chat.history[3]["content"] == ""
 
 
 def test_a_prompt_is_encoded_once(chat, engine, monkeypatch):

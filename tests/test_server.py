@@ -19,6 +19,7 @@ from engine_checks import GREETING, answers_every_dialogue_word_for_word, keeps_
 from qwen_helpers import TINY_CHAT, Chat
 from qwen_helpers.engines.server import ServerEngine, ServerError
 from qwen_helpers.labs.serve import Server, served_models
+from qwen_helpers.thoughts import Thought
 
 STORY = "讲一个长故事。"
 
@@ -228,6 +229,29 @@ def test_settings_get_the_names_of_the_api():
     assert stub.asked[1]["temperature"] == 0 and len(stub.asked[1]["messages"]) == 3
     with pytest.raises(ValueError, match="no setting min_new_tokens"):
         chat.ask("Hello!", min_new_tokens=5)
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thoughts_that_the_server_sends_apart_stay_apart(name):
+    def thought(text):
+        return {"choices": [{"index": 0, "delta": {name: text}, "finish_reason": None}], "usage": None}
+
+    stub = Stub(lambda h: h.stream(thought("\nOne, "), thought("two."), chunk("\n\nThree"), chunk("!", "stop")))
+    chat = Chat(stub.url)
+    pieces = list(chat.stream("How many?"))
+    assert [piece for piece in pieces if isinstance(piece, Thought)] == ["One,", " two.", "\n\n"]
+    assert chat.reply.thoughts == "One, two." and chat.history[1]["content"] == "Three!"
+    stub = Stub(lambda h: h.stream(thought("One, "), thought("two."), {**chunk("", "length")}))
+    chat = Chat(stub.url)
+    assert chat.ask("How many?") == "" and chat.history == [] and chat.reply.thoughts == "One, two."
+
+
+def test_a_server_that_cannot_list_its_models_needs_a_name():
+    stub = Stub(lambda h: h.stream(chunk("Hi", "stop")))
+    stub.server.RequestHandlerClass.do_GET = lambda h: h.reply(500, {})
+    assert Chat(engine=ServerEngine(stub.url, model="m")).ask("Hello!") == "Hi"
+    with pytest.raises(ServerError, match="refuses"):
+        ServerEngine(stub.url)
 
 
 BROKEN = {

@@ -6,6 +6,7 @@ An engine turns messages into a stream of text. It has
   (`reply = yield from engine.stream(messages, {})`). `template` goes to the chat template, such as
   `{"enable_thinking": False}` to Qwen3's; `generation` holds `max_new_tokens`, `do_sample` and so on;
 - `count(messages, template)`, the length of the prompt in tokens;
+- `opening(messages, template)`, the `<think>` with which the prompt ends, or ""; None if only a server knows;
 - `context`, the longest prompt and answer together, in tokens;
 - `name`, `model_dir` and `model` (its `device` and `generation_config`), which the chat box shows.
 
@@ -29,6 +30,7 @@ class Reply:
     finish_reason: str  # "stop": the model, or what the reader set, ended it; "length": a limit of tokens cut it
     prompt_tokens: int
     completion_tokens: int  # the stop token included
+    thoughts: str = ""  # what the model wrote before its answer; `Chat` tells them apart
     dropped_turns: int = 0  # oldest turns that the model did not see, because they no longer fitted; `Chat` counts them
 
 

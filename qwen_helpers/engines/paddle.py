@@ -146,6 +146,10 @@ class PaddleEngine:
         """`template` is for Qwen3's chat template and has no meaning for Qwen2's."""
         return self.encode(messages)["input_ids"].shape[1]
 
+    def opening(self, messages, template) -> str:
+        """Qwen2 does not think."""
+        return ""
+
     def stream(self, messages, template, **generation) -> Generator[str, None, Reply]:
         """Yield the answer piece by piece, a token at a time. Return a Reply.
 

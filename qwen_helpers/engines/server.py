@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from qwen_helpers.engines import Reply
+from qwen_helpers.thoughts import CLOSE, OPEN
 
 OPENAI = {
     "max_new_tokens": "max_tokens",
@@ -53,8 +54,13 @@ class ServerEngine:
             max_retries=0,  # a question that failed is told to the reader, not asked again in silence
             http_client=httpx.Client(timeout=wait, limits=fresh, trust_env=not on_this_computer(url)),
         )
-        with in_one_sentence(self.url):
-            served = [found.id for found in self.client.models.list()]
+        try:
+            with in_one_sentence(self.url):
+                served = [found.id for found in self.client.models.list()]
+        except ServerError as error:  # `transformers serve` fails here on a computer that has no cache of the Hub
+            if not model or not isinstance(error.__cause__, openai.InternalServerError):
+                raise
+            served = []
         if not model and not served:  # as `transformers serve` with a folder
             raise ServerError(f'The server at {url} names no model: use Chat(engine=ServerEngine(url, model="...")).')
         if model and served and model not in served:
@@ -67,8 +73,14 @@ class ServerEngine:
         """0: the server counts, and says so if it is too much."""
         return 0
 
+    def opening(self, messages, template) -> None:
+        """None: only the server knows how its prompt ends."""
+
     def stream(self, messages, template, **generation) -> Generator[str, None, Reply]:
         """Yield the answer as the server sends it. Return a Reply with the server's counts (0 if it sends none).
+
+        Thoughts that the server sends apart, in `reasoning_content` or, as newer versions of vLLM do, in `reasoning`,
+        stand between `<think>` and `</think>`, as with other engines.
 
         Closing the iterator closes the connection. Raises ServerError, also in the middle of an answer, and ValueError
         for a setting that the API does not have.
@@ -83,7 +95,7 @@ class ServerEngine:
         more = {name: generation[name] for name in MORE & set(generation)}
         if template:
             more["chat_template_kwargs"] = template
-        reason, usage = None, None
+        reason, usage, thinking = None, None, False
         with in_one_sentence(self.url):
             chunks = self.client.chat.completions.create(
                 model=self.model_id, messages=messages, stream=True, stream_options={"include_usage": True},
@@ -94,8 +106,14 @@ class ServerEngine:
                 usage = chunk.usage or usage
                 for choice in chunk.choices:
                     reason = choice.finish_reason or reason
-                    if choice.delta.content:
-                        yield choice.delta.content
+                    delta = choice.delta
+                    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+                    if thought:
+                        yield thought if thinking else OPEN + thought
+                        thinking = True
+                    if delta.content:
+                        yield CLOSE + delta.content if thinking else delta.content
+                        thinking = False
         if reason is None:  # some servers end the stream without a word when something fails
             raise ServerError(f"The server at {self.url} {BROKE_OFF}")
         return Reply(reason, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)

@@ -3,9 +3,10 @@
 import contextlib
 from collections.abc import Generator
 
-from qwen_helpers.engines import Pieces, Reply, finish_reason, stream_from_thread
+from qwen_helpers.engines import Pieces, Reply, finish_reason, stop_tokens, stream_from_thread
 from qwen_helpers.folder_check import check_folder, check_tokenizer, weight_files
 from qwen_helpers.folders import find_folder
+from qwen_helpers.thoughts import opening
 
 
 class TransformersEngine:
@@ -30,6 +31,11 @@ class TransformersEngine:
             self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir, local_files_only=True)
             check_tokenizer(self.tokenizer, self.model_dir)
             model = AutoModelForCausalLM.from_pretrained(self.model_dir, dtype=dtype, local_files_only=True)
+        # The small models of Qwen3.5 come without generation_config.json. Their config.json names the end of a text,
+        # and only the tokenizer the end of a message: without it an answer goes on for two tokens that nobody sees.
+        stops, end = model.generation_config.eos_token_id, self.tokenizer.eos_token_id
+        stops = [] if stops is None else stop_tokens(stops)
+        model.generation_config.eos_token_id = stops if end in stops else [end, *stops]
         self.model = model.to(device)
         self.context = self.model.config.max_position_embeddings
         self.last = None  # the prompt that was encoded last: Chat counts it, then streams it
@@ -46,6 +52,9 @@ class TransformersEngine:
 
     def count(self, messages, template) -> int:
         return self.encode(messages, template)["input_ids"].shape[1]
+
+    def opening(self, messages, template) -> str:
+        return opening(self.tokenizer, self.encode(messages, template)["input_ids"][0].tolist())
 
     def stream(self, messages, template, **generation) -> Generator[str, None, Reply]:
         """Yield the answer piece by piece, a token at a time; half characters wait for the other half. Return a Reply.

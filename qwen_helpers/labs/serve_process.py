@@ -1,8 +1,9 @@
 """`swift deploy` for a class: `python -m qwen_helpers.labs.serve_process` takes its options and is the same server.
 
 It adds what ms-swift 4.6 leaves open when forty people share one model: the key comes from QWEN_SERVER_KEY and stands
-in no log and no list of processes; a request that would take everybody's turn is refused with one sentence; and an
-error in the middle of an answer ends that answer instead of the server. `serve.py` starts it.
+in no log and no list of processes; a request that would take everybody's turn is refused with one sentence; an error in
+the middle of an answer ends that answer instead of the server; and a thought begins with its mark, whoever has opened
+it. `serve.py` starts it.
 """
 
 import os
@@ -13,6 +14,8 @@ import psutil
 import swift.arguments.deploy_args
 from swift.infer_engine.utils import InferStreamer, TokensIteratorStreamer
 from swift.pipelines.infer.deploy import SwiftDeploy
+
+from qwen_helpers.thoughts import opening
 
 MAX_TOKENS = int(os.environ.get("QWEN_SERVER_MAX_TOKENS", 512))  # of one answer
 MAX_PROMPT = int(os.environ.get("QWEN_SERVER_MAX_PROMPT", 2048))  # tokens of all messages together
@@ -65,6 +68,9 @@ class Classroom(SwiftDeploy):
         reason = self.refusal(request)
         if reason:
             return self.create_error_response(HTTPStatus.BAD_REQUEST, reason)
+        # A thought that the prompt has opened: with its mark in front, who asks can tell it from the answer.
+        begun = opening(self.infer_engine.tokenizer, self.prompt(request))
+        request.chat_template_kwargs = {**request.chat_template_kwargs, "response_prefix": begun}
         return await super().create_chat_completion(request, raw_request, return_cmpl_response=return_cmpl_response)
 
     # FastAPI reads the types of the arguments from here.
@@ -86,19 +92,17 @@ class Classroom(SwiftDeploy):
             return "This server takes text only: each message needs a role and a content that is text."
         # The tokenizer needs a second for a million characters, in which nobody else is heard.
         long = sum(map(len, contents)) > 16 * self.most
-        count = None if long else self.count(request)
+        count = None if long else len(self.prompt(request))
         if long or count > self.most:
             size = "far too long" if long else f"{count} tokens long"
             return f"Your messages are {size}; this server takes {self.most} tokens: shorten them or start a new chat."
         return None
 
-    def count(self, request) -> int:
-        """Tokens of the prompt, template included."""
-        return len(
-            self.infer_engine.tokenizer.apply_chat_template(
-                request.messages, add_generation_prompt=True, return_dict=True, **request.chat_template_kwargs
-            )["input_ids"]
-        )
+    def prompt(self, request) -> list[int]:
+        """The prompt, template included."""
+        return self.infer_engine.tokenizer.apply_chat_template(
+            request.messages, add_generation_prompt=True, return_dict=True, **request.chat_template_kwargs
+        )["input_ids"]
 
 
 def exact_lines(self, response: str) -> str:
