@@ -233,6 +233,7 @@ def folder_findings(model_dir) -> list[str]:
 
         return [f"{trouble.id}: {error}" for trouble in find(error)[:1]] or [str(error)]
     config = read_json_if_there(folder / "config.json")
+    config = config.get("text_config", config)  # from Qwen3.5 on, which also read pictures
     looks = (
         _tokenizer_findings(folder, config),
         _rope_findings(config),
@@ -255,7 +256,8 @@ def _tokenizer_findings(folder, config):
 def _rope_findings(config):
     theta = (config.get("rope_parameters") or {}).get("rope_theta")
     old = config.get("rope_theta")
-    if theta and (old or 10000) != theta:  # 10000 is what libraries take that find no rope_theta
+    newer = "linear_num_value_heads" in config  # than all libraries that know only the old way
+    if theta and (old or 10000) != theta and not newer:  # 10000 is what libraries take that find no rope_theta
         yield (
             f"L5: config.json says rope_theta in transformers 5's way only ({theta:g}); older versions and PaddleNLP "
             f'would take {old or 10000:g} and answer worse: write "rope_theta": {theta:g} into it.'
@@ -273,7 +275,14 @@ def _stop_token_findings(folder, config):
     added += [{"id": int(number), **token} for number, token in decoder.items()]
     end = {token["id"] for token in added if token["content"] == "<|im_end|>"}
     stops = read_json_if_there(folder / "generation_config.json").get("eos_token_id", config.get("eos_token_id"))
-    if end and not end & set(stops if isinstance(stops, list) else [stops]):
+    if not end or end & set(stops if isinstance(stops, list) else [stops]):
+        return
+    if read_json_if_there(folder / "tokenizer_config.json").get("eos_token") == "<|im_end|>":
+        yield (  # as the small models of Qwen3.5, which are published without generation_config.json
+            "C3: only the tokenizer says that <|im_end|> ends an answer, and generate does not ask it: Chat does, else "
+            "pass eos_token_id=tokenizer.eos_token_id."
+        )
+    else:
         yield (
             "C3: <|im_end|> is no stop token of this model, so it is a base model, which continues text: take the "
             "-Instruct model for answers, or give generate its eos_token_id."

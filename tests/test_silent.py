@@ -27,8 +27,8 @@ def ids(folder) -> list[str]:
     return [sentence.partition(":")[0] for sentence in folder_findings(folder)]
 
 
-def test_healthy_folders_have_none(qwen2_folder, qwen3_folder, sharded_folder):
-    for folder in (TINY_CHAT, "tiny", qwen2_folder, qwen3_folder, sharded_folder):
+def test_healthy_folders_have_none(qwen2_folder, qwen3_folder, qwen3_5_folder, sharded_folder):
+    for folder in (TINY_CHAT, "tiny", qwen2_folder, qwen3_folder, qwen3_5_folder, sharded_folder):
         assert folder_findings(folder) == []
 
 
@@ -58,6 +58,20 @@ def test_the_saving_of_transformers_5_is_noticed(rotated_folder, chat):
     assert ids(chat) == ["L5"]
     change(chat, "config.json", rope_theta=None, rope_parameters=None)
     assert "has lost rope_theta" in folder_findings(chat)[0]
+
+
+def test_a_qwen3_5_whose_settings_name_no_end_of_a_message(qwen3_5_folder, tmp_path):
+    folder = shutil.copytree(qwen3_5_folder, tmp_path / "qwen3_5")
+    (folder / "generation_config.json").unlink()
+    assert ids(folder) == []
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    text = {**config["text_config"], "eos_token_id": 0}
+    text["rope_parameters"]["rope_theta"] = 1e7  # nothing older reads it, so nothing takes 10000
+    change(folder, "config.json", text_config=text)
+    (sentence,) = folder_findings(folder)
+    assert sentence.startswith("C3: only the tokenizer says that <|im_end|> ends an answer")
+    change(folder, "config.json", text_config={**text, "vocab_size": 1100})
+    assert "L8" in ids(folder)
 
 
 def test_an_empty_tokenizer(chat):

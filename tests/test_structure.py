@@ -81,6 +81,8 @@ def test_one_recipe_with_public_libraries_only(notebook):
     assert re.match(r'model_dir = "[^"]+"', recipe.source)
     assert "qwen_helpers" not in re.sub(r'"../qwen_helpers/tiny/\w+"', "", recipe.source), "only the folders of models"
     assert not re.search(r"^\s*[%!]", recipe.source, re.M), "a recipe must be plain Python"
+    after = notebook.cells[notebook.cells.index(recipe) + 1 :]
+    assert not [cell for cell in after if cell.cell_type == "code"], "they would see the recipe's model and tokenizer"
 
 
 def test_every_exercise_has_a_folded_solution(notebook):
@@ -89,6 +91,7 @@ def test_every_exercise_has_a_folded_solution(notebook):
     names = [re.search(r'check\("(\d+\.\d+)"', cell.source)[1] for cell in exercises]
     assert names == [re.search(r'check\("(\d+\.\d+)"', cell.source)[1] for cell in solutions]
     assert all(cell.metadata["jupyter"] == {"source_hidden": True} for cell in solutions)
+    assert names == re.findall(r"^\*\*(\d+\.\d+)\*\* ", markdown(notebook), re.M)
 
 
 def test_seven_of_ten_outputs_are_compared(notebook):
@@ -236,7 +239,7 @@ def test_every_helper_is_in_the_plan_of_the_rooms():
     for name in MODULES:
         place, file = room(name), name.split(".")[-1]
         if place not in ("exercises", "tools", "tiny") and file not in ("qwen_helpers", place):
-            assert f"{file}.py" in plan, f"{name} is missing in CONTRIBUTING.md"
+            assert f"{file}.py" in plan or f"{file}/" in plan, f"{name} is missing in CONTRIBUTING.md"
 
 
 def test_what_a_lesson_imports_is_there():

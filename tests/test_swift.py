@@ -15,7 +15,7 @@ from engine_checks import (
 )
 
 from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.engines.swift import SwiftEngine
+from qwen_helpers.engines.swift import SwiftEngine, as_text
 from qwen_helpers.engines.transformers import TransformersEngine
 from qwen_helpers.folder_check import ModelFolderError
 from qwen_helpers.tiny import dialogues
@@ -142,6 +142,19 @@ def test_any_folder_name_and_family(qwen3_folder, tmp_path):
     assert Chat(engine=SwiftEngine(folder), do_sample=False).ask("Hello!") == GREETING
     chat = Chat(engine=SwiftEngine(qwen3_folder), do_sample=False, max_new_tokens=5)
     assert chat.ask("Hello!") and chat.engine.context == 512
+
+
+def test_a_model_that_reads_pictures_too_is_loaded_for_text(qwen3_5_folder, tmp_path):
+    """Without the packages for pictures that ms-swift's own type wants, whatever of the two the folder says it is."""
+    settings = {"do_sample": False, "max_new_tokens": 5}
+    answer = Chat(engine=TransformersEngine(qwen3_5_folder), **settings).ask("Hello!")
+    chat = Chat(engine=SwiftEngine(qwen3_5_folder), **settings)
+    assert chat.ask("Hello!") == answer and type(chat.engine.model).__name__ == "Qwen3_5ForCausalLM"
+    saved = tmp_path / "saved"  # as training leaves it, "qwen3_5_text"
+    chat.engine.model.save_pretrained(saved)
+    chat.engine.tokenizer.save_pretrained(saved)
+    assert Chat(engine=SwiftEngine(saved), **settings).ask("Hello!") == answer
+    assert as_text(TINY_CHAT) == {"model_type": "qwen2"} and as_text(saved) == as_text(qwen3_5_folder)
 
 
 def test_bad_folders_give_one_sentence(tmp_path):

@@ -17,8 +17,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from qwen_helpers.engines import Pieces, Reply, encode_prompt, finish_reason
-from qwen_helpers.folder_check import ModelFolderError, check_folder, check_tokenizer
+from qwen_helpers.folder_check import ModelFolderError, check_folder, check_tokenizer, read_json_if_there
 from qwen_helpers.folders import find_folder
+from qwen_helpers.thoughts import opening
 
 BLOCK = 128  # weights that share one scale; the builder's own 32 reads 17 % more bytes per token
 SETTINGS = {"do_sample", "temperature", "top_k", "top_p", "repetition_penalty"}  # the same names as in transformers
@@ -33,17 +34,28 @@ def check_library() -> None:
         )
 
 
+def has_linear_attention(model_dir: Path) -> bool:
+    """Whether a folder's model is one like Qwen3.5, by its config.json."""
+    config = read_json_if_there(model_dir / "config.json")
+    return "linear_num_value_heads" in config.get("text_config", config)
+
+
 def convert(model_dir, out_dir, precision: str = "int4") -> Path:
     """Write `model_dir`, a folder or the id of a downloaded model, to `out_dir` as int4 or int8; return that folder.
 
     Needs the disk of the result, and about twice the model's weights in memory. An interrupted run leaves
     `OUT_DIR.incomplete`, which the next one deletes. Raises ModelFolderError if `out_dir` is there already, if the
-    model is not whole, or if the builder fails, with its last line.
+    model is not whole or of a kind that would not run, or if the builder fails, with its last line.
     """
     check_library()
     source, out = check_folder(find_folder(model_dir)), Path(out_dir).expanduser().absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelFolderError(f"{out} is there already: use it, delete it, or give another name.")
+    if has_linear_attention(source):
+        raise ModelFolderError(
+            f"{source} has layers with linear attention: the builder of onnxruntime-genai 0.18 converts them, and ONNX "
+            "Runtime 1.32 cannot run the result on a CPU. Use transformers, or a Qwen2.5 or Qwen3."
+        )
     part = out.with_name(out.name + ".incomplete")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -108,6 +120,9 @@ class OnnxEngine:
 
     def count(self, messages, template) -> int:
         return len(self.encode(messages, template))
+
+    def opening(self, messages, template) -> str:
+        return opening(self.tokenizer, self.encode(messages, template))
 
     def stream(self, messages, template, **generation) -> Generator[str, None, Reply]:
         """Yield the answer piece by piece; half characters wait for the other half. Return a Reply.

@@ -6,21 +6,40 @@ code. `Turn` mends these three; all else is ms-swift's.
 """
 
 import atexit
+import importlib
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Generator
+from pathlib import Path
 
 from qwen_helpers.engines import Pieces, Reply, encode_prompt
 from qwen_helpers.engines.transformers import no_progress_bar, stop_when
-from qwen_helpers.folder_check import check_folder, check_tokenizer
+from qwen_helpers.folder_check import check_folder, check_tokenizer, read_json_if_there
 from qwen_helpers.folders import find_folder
+from qwen_helpers.thoughts import opening
 
 # Names of transformers' generate, as ms-swift's RequestConfig spells them.
 SETTINGS = {"max_new_tokens": "max_tokens"} | {
     name: name for name in ("temperature", "top_k", "top_p", "repetition_penalty", "num_beams")
 }
+
+
+def as_text(model_dir) -> dict[str, str]:
+    """What ms-swift must be told to load a folder's language model: arguments, or options of its commands.
+
+    For Qwen2 and Qwen3 it is their `model_type`. Newer models read pictures, too, and ms-swift then wants packages for
+    pictures; they get a type without, and the file that makes ms-swift know it (`swift_text`). Where ms-swift is
+    imported already, it knows the type when this returns.
+    """
+    config = read_json_if_there(Path(model_dir) / "config.json")
+    if "text_config" not in config and not config["model_type"].endswith("_text"):
+        return {"model_type": config["model_type"]}
+    if "swift" in sys.modules:
+        importlib.import_module("qwen_helpers.engines.swift_text")
+    return {"model_type": "qwen_text", "external_plugins": str(Path(__file__).parent / "swift_text" / "__init__.py")}
 
 
 class SwiftEngine:
@@ -38,7 +57,7 @@ class SwiftEngine:
         os.environ.setdefault("LOG_LEVEL", "ERROR")
         import swift
         import torch
-        from transformers import AutoConfig, AutoTokenizer
+        from transformers import AutoTokenizer
         from transformers.utils import logging
 
         check_tokenizer(AutoTokenizer.from_pretrained(self.model_dir, local_files_only=True), self.model_dir)
@@ -46,7 +65,7 @@ class SwiftEngine:
         logging.set_verbosity_error()  # ms-swift itself uses a name that transformers 5 complains of, torch_dtype
         try:
             precision = None if dtype == "auto" else getattr(torch, str(dtype).removeprefix("torch."))
-            family = AutoConfig.from_pretrained(self.model_dir, local_files_only=True).model_type
+            family = as_text(self.model_dir)["model_type"]
             with no_progress_bar():  # ms-swift says itself what it loads
                 model, processor = swift.get_model_processor(
                     str(self.model_dir), model_type=family, torch_dtype=precision, device_map=device
@@ -73,6 +92,9 @@ class SwiftEngine:
 
     def count(self, messages, template) -> int:
         return len(self.encode(messages, template))
+
+    def opening(self, messages, template) -> str:
+        return opening(self.tokenizer, self.encode(messages, template))
 
     def stream(self, messages, template, **generation) -> Generator[str, None, Reply]:
         """Yield the answer piece by piece, whenever ms-swift has something to show: at a space or a Han character.

@@ -148,18 +148,27 @@ class TrainingMemory:
 
 
 def linear_shapes(model: Model) -> list[tuple[int, int]]:
-    """(inputs, outputs) of the seven matrices of a layer that `--target_modules all-linear` finds."""
-    q, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    attention = [(model.hidden, q), (model.hidden, kv), (model.hidden, kv), (q, model.hidden)]
-    return attention + [(model.hidden, model.intermediate)] * 2 + [(model.intermediate, model.hidden)]
+    """(inputs, outputs) of all matrices that `--target_modules all-linear` finds in the layers.
+
+    Of a layer with full attention seven; from Qwen3.5 on q_proj also makes a gate, and a layer with linear attention
+    has in_proj_qkv, _z, _b and _a and out_proj in place of q, k, v and o (transformers' modeling_qwen3_5.py).
+    """
+    h, q, kv, linear = model.hidden, model.heads * model.head_dim, model.kv_heads * model.head_dim, model.linear
+    mlp = [(h, model.intermediate)] * 2 + [(model.intermediate, h)]
+    full = [(h, 2 * q if linear else q), (h, kv), (h, kv), (q, h), *mlp]
+    if not linear:
+        return model.layers * full
+    heads = [(h, linear.value_heads)] * 2
+    other = [(h, linear.columns), (h, linear.values), *heads, (linear.values, h), *mlp]
+    return model.cache_layers * full + linear.layers * other
 
 
-def adapter_numbers(model: Model, rank: int) -> int:
-    """Numbers in a LoRA adapter: A is rank x inputs, B is outputs x rank, for each matrix of each layer.
+def adapter_numbers(shapes: list[tuple[int, int]], rank: int) -> int:
+    """Numbers in a LoRA adapter: A is rank x inputs, B is outputs x rank, for each matrix.
 
     Source: Hu et al., LoRA, arXiv:2106.09685, section 4.1.
     """
-    return model.layers * sum(rank * (inputs + outputs) for inputs, outputs in linear_shapes(model))
+    return sum(rank * (inputs + outputs) for inputs, outputs in shapes)
 
 
 def training_memory(
@@ -189,15 +198,19 @@ def training_memory(
         1 x 1031            16  no               8.35 GB  0.97
         1 x 516            256  yes              3.87 GB  0.98 (`measure training`; the constants were fitted before it)
 
-    On a GPU nothing was measured. Raises ValueError for an unknown way or dtype, ModelFolderError for a model that is
+    On a GPU nothing was measured, nor for Qwen3.5, whose activations are counted as if all layers had full attention.
+    Raises ValueError for an unknown way or dtype and for a model with experts, ModelFolderError for a model that is
     nowhere.
     """
     if way not in WAYS:
         raise ValueError(f"Unknown way {way!r}: use one of {', '.join(WAYS)}.")
     found, size = look_up_model(model)[0], round(bits(dtype) / 8)
-    trained = found.parameters if way == "full" else adapter_numbers(found, rank)
+    if found.experts:
+        raise ValueError(f"{found.id} has experts, whose training was not worked out here: choose a model without.")
+    shapes = linear_shapes(found)
+    trained = found.parameters if way == "full" else adapter_numbers(shapes, rank)
     kept = size if way == "full" else 4  # bytes per trained number, its gradient, each of its averages
-    matrices = found.layers * sum(inputs * outputs for inputs, outputs in linear_shapes(found)) if way == "qlora" else 0
+    matrices = sum(inputs * outputs for inputs, outputs in shapes) if way == "qlora" else 0
     all_tokens = batch * tokens
     layer = layer_bytes(found, size, rank, dropout) + KEPT * found.intermediate * size
     per_token = found.layers * found.hidden * size + layer if checkpointing else found.layers * layer
@@ -222,7 +235,7 @@ def layer_bytes(model: Model, size: int, rank: int, dropout: bool) -> int:
     q, kv, h, i = model.heads * model.head_dim, model.kv_heads * model.head_dim, model.hidden, model.intermediate
     plain = 2 * q + 2 * kv + 3 * i
     single = 2 * h + 2 + model.heads + 7 * rank  # always float32
-    if model.family == "Qwen3":  # its norms of q and k
+    if model.family != "Qwen2.5":  # the norms of q and k
         single += q + kv + model.heads + model.kv_heads
     inputs = 5 * h + q + i  # of q, k, v, gate and up; of o; of down
     if dropout:
@@ -231,14 +244,14 @@ def layer_bytes(model: Model, size: int, rank: int, dropout: bool) -> int:
 
 
 def training_memory_table(way="lora", **settings) -> str:
-    """The prediction for every size of the catalogue, as text; `settings` as for `training_memory`."""
-    rows = [f"{'model':26} {'trained':>13} {'weights':>10} {'rest':>10} {'total':>10}"]
+    """The prediction for every instruct model of the catalogue without experts, as text; `settings` as above."""
+    rows = [f"{'model':27} {'trained':>14} {'weights':>10} {'rest':>10} {'total':>10}"]
     for model in CATALOGUE:
-        if model.kind == "instruct":
+        if model.kind == "instruct" and not model.experts:
             need = training_memory(model.id, way, libraries=False, **settings)
             rest = need.total - need.weights
             sizes = " ".join(f"{as_size(count):>10}" for count in (need.weights, rest, need.total))
-            rows.append(f"{model.id:26} {need.trained:13,} {sizes}")
+            rows.append(f"{model.id:27} {need.trained:14,} {sizes}")
     return "\n".join(rows)
 
 

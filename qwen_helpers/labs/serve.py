@@ -6,7 +6,6 @@ until Ctrl-C; with `--host 0.0.0.0` to a room.
 
 import argparse
 import atexit
-import json
 import os
 import secrets
 import socket
@@ -16,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from qwen_helpers.engines.swift import as_text
 from qwen_helpers.folder_check import check_folder
 from qwen_helpers.folders import TINY_CHAT, find_folder, model_folder
 from qwen_helpers.labs.hub import room_address
@@ -41,13 +41,13 @@ class Server:
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}/v1"
         self.api_key = api_key or "sk-" + secrets.token_urlsafe(24)
         self.model = f"tiny-{folder.name}" if folder.parent == TINY_CHAT.parent else folder.name
-        family = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        kind = [word for name, value in as_text(folder).items() for word in (f"--{name}", value)]
         # Not the program `swift`: it starts this one as a child of its own, which lives on when `swift` is ended.
         self.command = [
             sys.executable, "-m", "qwen_helpers.labs.serve_process",
             "--model", str(folder), "--served_model_name", self.model,
             # Else both are guessed from the folder's name. "dummy" is ms-swift's word for the folder's own template.
-            "--model_type", family, "--template", "dummy",
+            *kind, "--template", "dummy",
             "--infer_backend", "transformers", "--max_batch_size", str(max_batch_size),
             "--host", host, "--port", str(self.port),
             "--verbose", "false", "--log_interval", "-1",  # what students write is nobody's business

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from qwen_helpers.engines.onnx import convert
+from qwen_helpers.engines.onnx import convert, has_linear_attention
 from qwen_helpers.folders import model_folder
 from qwen_helpers.labs.speed import Peak, bandwidth, timed_answer
 from qwen_helpers.models import BITS
@@ -51,6 +51,9 @@ def compare_engines(
             folder = save_random(model, Path(temporary, "random"))
         else:
             model, folder, _ = look_up_model(model_folder() if model_dir is None else model_dir)
+        if has_linear_attention(folder):
+            only = [name for name in only if not name.startswith("onnx")]
+            print("ONNX Runtime cannot run such a model on a CPU: its rows are left out.", flush=True)
         folders = {}
         for precision in ("int8", "int4"):
             if f"onnx {precision}" in only and find_spec("onnxruntime_genai"):
