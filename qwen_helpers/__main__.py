@@ -15,7 +15,7 @@ COMMANDS = {
     "convert": ("engines.onnx", "convert a model to 4 bits"),
     "measure": ("tools.measure", "measurements, each with a table and a line of JSON"),
     "teach": ("tools.teach", "make the teacher's pack"),
-    "train": ("tools.tiny_training", "train the two tiny models"),
+    "train": ("tools.tiny_training", "train the three tiny models"),
 }
 
 

@@ -110,7 +110,7 @@ class Chat:
             if message["role"] not in ROLES:
                 raise ValueError(
                     f"The history holds a message with the role {message['role']!r}: it must be one of "
-                    f"{', '.join(ROLES)}, since a chat template leaves out any other without an error."
+                    f"{', '.join(ROLES)}, since Qwen2.5's chat template leaves out any other without an error."
                 )
         settings, context = {**self.generation, **generation}, self.engine.context
         thinking = settings.pop("enable_thinking", None)

@@ -16,6 +16,7 @@ from qwen_helpers.models import CATALOGUE, suggestion
 
 TINY_CHAT = Path(__file__).resolve().parent / "tiny" / "chat"  # the course's own tiny models, part of the repository
 TINY_BASE = TINY_CHAT.with_name("base")
+TINY_THINKING = TINY_CHAT.with_name("thinking")
 
 
 def course_root():
@@ -66,13 +67,14 @@ def use_model(what):
 
 
 def find_folder(what):
-    """The folder that `what` means: "tiny", "tiny-base", a folder, or the ModelScope id of a downloaded model.
+    """The folder that `what` means: "tiny", "tiny-base", "tiny-thinking", a folder, or the id of a downloaded model.
 
-    A relative folder counts from the current one. An id is looked up where lesson 2 downloads to and in ModelScope's
-    cache; nothing is downloaded. Raises ModelFolderError for an id that is not there; returns a folder unchecked.
+    A relative folder counts from the current one. An id, as ModelScope writes it, is looked up where lesson 2 downloads
+    to and in ModelScope's cache; nothing is downloaded. Raises ModelFolderError for an id that is not there; returns a
+    folder unchecked.
     """
     text = str(what)
-    tiny = {"tiny": TINY_CHAT, "tiny-base": TINY_BASE}
+    tiny = {"tiny": TINY_CHAT, "tiny-base": TINY_BASE, "tiny-thinking": TINY_THINKING}
     folder = tiny.get(text) or Path(os.path.expanduser(text))
     if folder.exists():
         return folder.absolute()

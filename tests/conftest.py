@@ -1,5 +1,6 @@
 """Model folders for tests: real Qwen2 and Qwen3 architectures with random weights, a few hundred kilobytes each."""
 
+import json
 import os
 import random
 import shutil
@@ -9,7 +10,7 @@ import pytest
 
 from qwen_helpers import diagnosis, folders
 from qwen_helpers.engines import paddle
-from qwen_helpers.folders import TINY_CHAT, course_root
+from qwen_helpers.folders import TINY_CHAT, TINY_THINKING, course_root
 from qwen_helpers.labs.hub import Hub
 
 pytest.register_assert_rewrite("engine_checks")
@@ -42,10 +43,10 @@ CHATML = (
 
 
 def save_random_model(folder, family, shard_size="50GB", **changes):
-    """Save a random-weight "qwen2", "qwen3" or "qwen3_5" with a BPE tokenizer trained on the spot; the same bytes each
-    time.
+    """Save a random-weight model with a BPE tokenizer trained on the spot; the same bytes each time.
 
-    `changes` go into the configuration. The last one is as published: with a vision tower, the language model's shape
+    `family` is "qwen2", "qwen3", "qwen3_moe", "qwen3_5" or "qwen3_5_moe".
+    `changes` go into the configuration. The last two are as published: with a vision tower, the language model's shape
     under `text_config`, and three layers with linear attention before each with full attention.
     """
     import torch
@@ -70,7 +71,10 @@ def save_random_model(folder, family, shard_size="50GB", **changes):
         "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 512, "tie_word_embeddings": True,
         "eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 0, **({} if family == "qwen2" else {"head_dim": 16}),
     }  # fmt: skip
-    if family == "qwen3_5":
+    if "moe" in family:
+        shape |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+    if family.startswith("qwen3_5"):
+        shape |= {"shared_expert_intermediate_size": 40} if "moe" in family else {}
         text = {
             **shape, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
             "linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_conv_kernel_dim": 4,
@@ -80,7 +84,9 @@ def save_random_model(folder, family, shard_size="50GB", **changes):
     names = {
         "qwen2": ("Qwen2", "CausalLM"),
         "qwen3": ("Qwen3", "CausalLM"),
+        "qwen3_moe": ("Qwen3Moe", "CausalLM"),
         "qwen3_5": ("Qwen3_5", "ConditionalGeneration"),
+        "qwen3_5_moe": ("Qwen3_5Moe", "ConditionalGeneration"),
     }
     name, head = names[family]
     config = getattr(transformers, f"{name}Config")(**shape, **changes)
@@ -92,6 +98,12 @@ def save_random_model(folder, family, shard_size="50GB", **changes):
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
     ).save_pretrained(folder)
     tokenizer.model.save(str(folder))  # vocab.json and merges.txt, as the published folders have them
+    if family == "qwen3_5":  # for pictures, which nothing here may ask for
+        processors = {"image": "Qwen2VLImageProcessorFast", "video": "Qwen3VLVideoProcessor"}
+        for kind, name in processors.items():
+            file = f"{'video_' * (kind == 'video')}preprocessor_config.json"
+            content = {"processor_class": "Qwen3VLProcessor", f"{kind}_processor_type": name, "patch_size": 16}
+            (folder / file).write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
@@ -111,6 +123,32 @@ def qwen3_folder(tmp_path_factory):
 def qwen3_5_folder(tmp_path_factory):
     """A random-weight Qwen3.5 folder in bfloat16, with pictures and all. Shared by all tests: do not change it."""
     return save_random_model(tmp_path_factory.mktemp("random") / "qwen3_5", "qwen3_5")
+
+
+@pytest.fixture(scope="session")
+def qwen3_moe_folder(tmp_path_factory):
+    """A random-weight Qwen3 folder with experts in bfloat16. Shared by all tests: do not change it."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "qwen3_moe", "qwen3_moe")
+
+
+@pytest.fixture(scope="session")
+def qwen3_5_moe_folder(tmp_path_factory):
+    """A random-weight Qwen3.5 folder with experts, with pictures and all. Shared by all tests: do not change it."""
+    return save_random_model(tmp_path_factory.mktemp("random") / "qwen3_5_moe", "qwen3_5_moe")
+
+
+@pytest.fixture(scope="session")
+def thinking_folder(tmp_path_factory):
+    """Tiny thinking with random weights: its template and its marks, and nothing that it writes makes sense."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = shutil.copytree(TINY_THINKING, tmp_path_factory.mktemp("random") / "thinking")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    model.to(torch.bfloat16).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Lesson 4 in a real JupyterLab and a real browser: ask in the chat box, see the answer grow, stop it, ask again."""
+"""Lessons 4 and 6 in a real JupyterLab and a real browser: the chat box answers, is stopped, and asked again."""
 
 import os
 import re
@@ -15,23 +15,37 @@ STORY = next(d[1]["content"] for d in dialogues() if d[0]["content"] == "讲一�
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def open_lesson(tmp_path_factory):
     if chromium() is None:
         reason = "The browser test was not run: there is no Chromium here (Debian: sudo apt install chromium)."
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 
     lab = JupyterLab(tmp_path_factory.mktemp("lab"))
-    slow_down(lab.folder / "notebooks" / "04_streaming.ipynb")
     with lab, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(60_000)
-        page.goto(lab.url("04_streaming"))
-        page.wait_for_selector(".jp-Notebook h1")
-        open_box(page)
-        yield page
+
+        def opened(name):
+            slow_down(lab.folder / "notebooks" / f"{name}.ipynb")
+            page = browser.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(60_000)
+            page.goto(lab.url(name))
+            page.wait_for_selector(".jp-Notebook h1")
+            open_box(page)
+            return page
+
+        yield opened
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(open_lesson):
+    return open_lesson("04_streaming")
+
+
+@pytest.fixture(scope="module")
+def thinking(open_lesson):
+    return open_lesson("06_thinking_and_tools")
 
 
 SLOW = """
@@ -165,3 +179,33 @@ def test_an_error_is_one_sentence_in_the_box(page):
     until(lambda: page.locator(".widget-html", has_text="tokens long, but this model takes").count())
     ask(page, "Hello!")
     until(lambda: len(answers(page)) == len(before) + 1)
+
+
+QUESTION, ANSWER = "Which is larger, 9.11 or 9.9?", "9.9 is larger than 9.11."
+
+
+def test_thoughts_are_folded_above_the_answer(thinking):
+    button(thinking, "Clear").click()
+    until(lambda: not answers(thinking))
+    ask(thinking, QUESTION)
+    seen = growing(thinking)
+    assert seen[0].startswith("Thinking: Both"), "thoughts are seen while there is nothing else"
+    until(lambda: thinking.locator(".qwen-assistant p").all_inner_texts() == [ANSWER])
+    folded = thinking.locator(".qwen-assistant .qwen-thoughts")
+    assert folded.get_attribute("open") is None and "Both begin" not in answers(thinking)[0]
+    folded.locator("summary").click()
+    until(lambda: "Both begin with 9." in answers(thinking)[0])
+
+
+def test_stop_in_the_thoughts_leaves_the_history_whole(thinking):
+    button(thinking, "Clear").click()
+    until(lambda: not answers(thinking))
+    ask(thinking, "Hello!")
+    until(lambda: len(answers(thinking)) == 1 and not thinking.locator(".qwen-live").count())
+    ask(thinking, QUESTION)
+    until(lambda: thinking.locator(".qwen-live", has_text="Thinking:").count())
+    button(thinking, "Stop").click()
+    until(lambda: thinking.locator(".widget-html", has_text=STOPPED).count())
+    ask(thinking, QUESTION)  # the stopped turn goes, the first one stays
+    until(lambda: thinking.locator(".qwen-assistant p").all_inner_texts()[-1:] == [ANSWER])
+    assert len(answers(thinking)) == 2 and len(thinking.locator(".qwen-user").all()) == 2

@@ -18,6 +18,7 @@ from qwen_helpers.exercises import (
     lesson_03,
     lesson_04,
     lesson_05,
+    lesson_06,
     lesson_07,
     lesson_08,
     lesson_09,
@@ -54,6 +55,29 @@ async def as_they_come(ask, questions):
 
 async def untried(ask, questions):
     return ...
+
+
+def split(text):
+    before, mark, after = text.partition("</think>")
+    return (before.replace("<think>", "").strip(), after.strip()) if mark else ("", text)
+
+
+def run(call, functions):
+    try:
+        return str(functions[call["name"]](**call["arguments"]))
+    except Exception as error:
+        return f"Error: {error}"
+
+
+def says_nothing(call, functions):
+    try:
+        return str(functions[call["name"]](**call["arguments"]))
+    except Exception:
+        return "Error"
+
+
+def run_trusting(call, functions):
+    return str(functions[call["name"]](**call["arguments"]))
 
 
 def turn(question, history, answer):
@@ -168,7 +192,7 @@ RIGHT = [
     (lesson_01.exercise_1, version("tokenizers")),
     (lesson_01.exercise_2, DEVICES),
     (lesson_01.exercise_3, "2.2"),
-    (lesson_02.exercise_1, "Qwen/Qwen3-4B"),
+    (lesson_02.exercise_1, "Qwen/Qwen3.5-4B"),
     (lesson_02.exercise_2, [FIRST, SECOND]),
     (lesson_03.exercise_1, len(lesson_03.tokenizer()(lesson_03.SENTENCE)["input_ids"])),
     (lesson_03.exercise_2, CHAT),
@@ -178,6 +202,9 @@ RIGHT = [
     (lesson_05.exercise_1, finish_reason),
     (lesson_05.exercise_2, 3),
     (lesson_05.exercise_3, 2.56),
+    (lesson_06.exercise_1, split),
+    (lesson_06.exercise_2, run),
+    (lesson_06.exercise_3, 55),
     (lesson_07.exercise_1, lesson_07.GREETING),
     (lesson_07.exercise_2, first_difference),
     (lesson_07.exercise_3, repair),
@@ -207,8 +234,9 @@ WRONG = [
     (lesson_01.exercise_3, "numpy==2.2", "text with dots"),
     (lesson_01.exercise_3, "2.3", "must satisfy both"),
     (lesson_01.exercise_3, "1.26", "must satisfy both"),
-    (lesson_02.exercise_1, "Qwen/Qwen2.5-3B-Instruct", "a larger one"),
-    (lesson_02.exercise_1, "Qwen/Qwen2.5-7B-Instruct", "12 GB or more"),
+    (lesson_02.exercise_1, "Qwen/Qwen3-4B", "a larger one"),
+    (lesson_02.exercise_1, "Qwen/Qwen3.5-9B", "12 GB or more"),
+    (lesson_02.exercise_1, "Qwen/Qwen3.5-4B-Base", "a base model"),
     (lesson_02.exercise_1, "7B", "give the id"),
     (lesson_02.exercise_2, FIRST, "a list"),
     (lesson_02.exercise_2, [SECOND], "never that small"),
@@ -248,6 +276,21 @@ WRONG = [
     (lesson_05.exercise_3, 0.005, "multiply it by 512"),
     (lesson_05.exercise_3, 0.64, "four times as many"),
     (lesson_05.exercise_3, 512, "divide 0.64 s"),
+    (lesson_06.exercise_1, lambda text: text, "two texts"),
+    (lesson_06.exercise_1, lambda text: (None, text), "two texts"),
+    (lesson_06.exercise_1, lambda text: ("", text), "the model has opened"),
+    (lesson_06.exercise_1, lambda text: split(text) if "<think>" in text else ("", text), "template has opened"),
+    (lesson_06.exercise_1, lambda text: tuple(map(str.strip, text.partition("</think>")[::2])), "<think>"),
+    (lesson_06.exercise_2, run_trusting, "an unknown function your function stopped with KeyError"),
+    (lesson_06.exercise_2, says_nothing, "should name it"),
+    (lesson_06.exercise_2, lambda call, functions: run(call, functions) if call["name"] in functions else 0, "is text"),
+    (lesson_06.exercise_2, lambda call, functions: f"Error: {call['name']}", "run the function"),
+    (lesson_06.exercise_2, lambda call, functions: run(call, functions).split(":")[0] + call["name"], "run the func"),
+    (lesson_06.exercise_3, "55", "a number of seconds"),
+    (lesson_06.exercise_3, 75, "still thinks 240"),
+    (lesson_06.exercise_3, 20, "how much earlier"),
+    (lesson_06.exercise_3, 80, "leave them out"),
+    (lesson_06.exercise_3, 660, "subtract"),
     (lesson_07.exercise_1, [lesson_07.GREETING], "take its first element"),
     (lesson_07.exercise_1, 23.8, "must be a string"),
     (lesson_07.exercise_1, lesson_07.GREETING + "<|im_end|>", "skip_special_tokens=True"),

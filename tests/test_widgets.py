@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from qwen_helpers import TINY_CHAT, Chat
-from qwen_helpers.chat_box import STOPPED, ChatBox
+from qwen_helpers import TINY_CHAT, TINY_THINKING, Chat
+from qwen_helpers.chat_box import NO_ANSWER, STOPPED, ChatBox
 from qwen_helpers.engines.transformers import TransformersEngine
 
 
@@ -111,6 +111,46 @@ def test_retry_after_a_stop_asks_again(box):
     box.buttons["Retry"].click()
     box.thread.join(60)
     assert [m["content"] for m in box.chat.history] == ["Name three colours.", "Red, green and blue."]
+
+
+@pytest.fixture(scope="module")
+def thinking():
+    return TransformersEngine(TINY_THINKING)
+
+
+def test_thoughts_are_folded_above_the_answer_and_only_there(thinking):
+    box = ChatBox(Chat(engine=thinking, do_sample=False))
+    assert ask(box, "Which is larger, 9.11 or 9.9?") == "9.9 is larger than 9.11."
+    bubble = box.messages.children[-1].value
+    assert '<details class="qwen-thoughts"><summary>Thoughts</summary>' in bubble and "Both begin with 9" in bubble
+    assert bubble.index("Both begin") < bubble.index("9.9 is larger") and "<think>" not in bubble
+    assert "Both begin" not in box.export() and "Both begin" not in box._repr_mimebundle_()["text/plain"]
+    ask(box, "Hello!")
+    assert "Both begin with 9" in shown(box), "older thoughts stay folded where they were"
+    box.clear()
+    ask(box, "Which is larger, 9.11 or 9.9?")
+    box.chat.history[1]["content"] = "Another answer."
+    box._draw()
+    assert "Both begin" not in shown(box), "thoughts belong to their own answer"
+
+
+def test_stop_in_the_thoughts_leaves_no_trace(thinking):
+    box = ChatBox(Chat(engine=thinking, do_sample=False))
+    ask(box, "Hello!")
+    before = list(box.chat.history)
+    stop_after(box, 3)
+    ask(box, "Which is larger, 9.11 or 9.9?")
+    assert box.chat.history == before and box.status.value == STOPPED
+    assert "Both" in box.messages.children[-1].value
+    del box.chat.stream
+    assert ask(box, "Good night!").startswith("Good night!")
+
+
+def test_thoughts_that_fill_the_limit_are_no_answer(thinking):
+    box = ChatBox(Chat(engine=thinking, do_sample=False, max_new_tokens=12))
+    assert ask(box, "Which is larger, 9.11 or 9.9?") is None
+    assert box.status.value == f"{NO_ANSWER}; cut: raise Max tokens to see more"
+    assert not box.buttons["Send"].disabled
 
 
 def test_clear_and_an_empty_retry(box):

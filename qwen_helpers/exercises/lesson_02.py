@@ -12,7 +12,7 @@ def exercise_1(answer):
         return f"{answer} fits, but there is a larger one that fits too."
     if answer in [model.id for model in CATALOGUE]:
         return f"{answer} is a base model, or its weights take 12 GB or more."
-    return "give the id as the catalogue writes it, such as Qwen/Qwen2.5-0.5B-Instruct."
+    return "give the id as the catalogue writes it, such as Qwen/Qwen3.5-0.8B."
 
 
 def exercise_2(answer):

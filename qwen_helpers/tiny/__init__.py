@@ -11,3 +11,9 @@ def dialogues() -> list[Messages]:
     """Every dialogue of the course. A few bring a system message of their own; the others must work under any."""
     lines = (HERE / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["messages"] for line in lines]
+
+
+def thinking_dialogues() -> list[dict]:
+    """Every dialogue of tiny thinking: `messages`, with `reasoning_content` and `tool_calls`, and names of `tools`."""
+    lines = (HERE / "thinking.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
