@@ -77,11 +77,11 @@ class Chat:
         """Yield the answer in pieces, thoughts first. The turn enters `history` when the last piece has been taken.
 
         Raises ValueError, at the first piece, if the prompt is empty, does not fit into the model's context even alone,
-        if `history` holds a role that no chat template knows, or the template does not know `enable_thinking`.
+        if `history` holds a role that no chat template knows, or the template refuses or ignores what it is asked.
         """
         turn = self._turn(prompt)
         answer = yield from self._answer([*self._system(), *self.history, turn], **generation)
-        if answer or not self.reply.thoughts:
+        if self._whole(answer):
             self.history = [*self.history, turn, {"role": "assistant", "content": answer}]
         return answer
 
@@ -95,7 +95,11 @@ class Chat:
         for question, answer in past:
             messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         response = returned(self._answer([*self._system(), *messages, self._turn(query)], **generation))
-        return response, [*past, (query, response)]
+        return response, [*past, (query, response)] if self._whole(response) else past
+
+    def _whole(self, answer: str) -> bool:
+        """Whether a turn has come of it: not if there are only thoughts, or if it was cut before the first letter."""
+        return bool(answer) or not (self.reply.thoughts or self.reply.finish_reason == "length")
 
     def _system(self) -> list[dict[str, str]]:
         return [] if self.system is None else [{"role": "system", "content": self.system}]
@@ -114,9 +118,11 @@ class Chat:
                 )
         settings, context = {**self.generation, **generation}, self.engine.context
         thinking = settings.pop("enable_thinking", None)
+        if thinking not in (None, True, False) or thinking in (0, 1) and not isinstance(thinking, bool):
+            raise ValueError(f"enable_thinking is {thinking!r}: write True or False, or leave it out.")
         template = {} if thinking is None else {"enable_thinking": thinking}
         room, dropped = min(settings["max_new_tokens"], context // 4), 0
-        while (length := self.engine.count(messages, template)) + room > context:
+        while (length := self._count(messages, template)) + room > context:
             first = 1 if messages[0]["role"] == "system" else 0
             turns = [place for place in range(first + 1, len(messages)) if messages[place]["role"] == "user"]
             if not turns:  # the new prompt is alone
@@ -128,12 +134,20 @@ class Chat:
             )
         settings["max_new_tokens"] = min(settings["max_new_tokens"], context - length)
         begun = self.engine.opening(messages, template)
-        if begun is not None and thinking is not None and thinking == (not begun):
+        if begun is not None and thinking is (not begun):
             self._insist(messages, thinking, length)
         pieces = self.engine.stream(messages, template, **settings)
         thoughts, answer, reply = yield from tell_apart(pieces, begun or "")
         self.reply = replace(reply, thoughts=thoughts, dropped_turns=dropped)
-        return without_thoughts(answer) if begun is None else answer
+        return without_thoughts(answer) if begun is None and not thoughts else answer
+
+    def _count(self, messages, template) -> int:
+        from jinja2 import TemplateError
+
+        try:
+            return self.engine.count(messages, template)
+        except TemplateError as error:  # such as Qwen3.5's for a second system message
+            raise ValueError(f"The model's chat template refuses these messages: {error}") from error
 
     def _insist(self, messages, thinking: bool, length: int) -> None:
         """Raise ValueError if the template leaves `enable_thinking` out, as most do that don't know it: silently."""

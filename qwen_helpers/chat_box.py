@@ -76,9 +76,12 @@ class ChatBox(widgets.VBox):
 
     def ask(self, question: str) -> None:
         """Start to answer `question`. While an answer is being written, nothing happens."""
-        if self.buttons["Send"].disabled:
-            return
-        self.question, self.stopping = question, False
+        if not self.buttons["Send"].disabled:
+            self._start(question, self.chat.history)
+
+    def _start(self, question: str, kept: list) -> None:
+        """`kept` is the history to go back to if no turn comes of it."""
+        self.question, self.kept, self.stopping = question, kept, False
         self._busy(True)
         self.thread = threading.Thread(target=self._answer, daemon=True)  # daemon: a kernel may end in mid-answer
         self.thread.start()
@@ -91,11 +94,12 @@ class ChatBox(widgets.VBox):
         """Ask the last question again, in place of its turn if that was finished."""
         if self.buttons["Send"].disabled or not self.question:
             return
-        asked = [message["content"] for message in self.chat.history[-2:-1]]
+        kept = self.chat.history
+        asked = [message["content"] for message in kept[-2:-1]]
         if asked == [self.question]:
-            self.chat.history = self.chat.history[:-2]
+            self.chat.history = kept[:-2]
             self._draw()
-        self.ask(self.question)
+        self._start(self.question, kept)
 
     def clear(self) -> None:
         """Forget the conversation, keep the settings."""
@@ -133,7 +137,7 @@ class ChatBox(widgets.VBox):
         greedy = self.temperature.value == 0
         settings = {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature.value}
         self.chat.system = self.system.value or None
-        whole = False
+        whole, before = False, self.chat.history
         pieces = self.chat.stream(self.question, max_new_tokens=self.length.value, **settings)
         try:
             for piece in pieces:
@@ -152,7 +156,7 @@ class ChatBox(widgets.VBox):
                     break
             else:
                 reply = self.chat.reply
-                whole = bool(text) or not thought
+                whole = self.chat.history is not before
                 count = reply.completion_tokens or count  # some servers do not count
                 note = describe_speed(count, first, time.perf_counter() - start)
                 note = note if text else NO_ANSWER if thought else "The model gave no text."
@@ -168,6 +172,7 @@ class ChatBox(widgets.VBox):
             if whole:
                 self._draw()
             else:  # shown until the next question, without a place in the history
+                self.chat.history = self.kept
                 answer.value = bubble("assistant", text, thought).value
                 asked.value, answer.value = (f'<div style="opacity:.5">{w.value}</div>' for w in (asked, answer))
             self._busy(False)
@@ -198,7 +203,7 @@ def describe_speed(count: int, first: float, seconds: float) -> str:
 def bubble(role: str, text: str, thought: str = "") -> widgets.HTML:
     """One message; an answer's thoughts are folded above it."""
     inner = (
-        folded(thought, "Thoughts") + markdown(text)
+        folded(thought) + markdown(text)
         if role == "assistant"
         else f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
     )
@@ -207,11 +212,11 @@ def bubble(role: str, text: str, thought: str = "") -> widgets.HTML:
     return widgets.HTML(f'<div class="qwen-{role}" style="{style}">{inner}</div>')
 
 
-def folded(thought: str, title: str) -> str:
+def folded(thought: str) -> str:
     """Thoughts that a click on their title unfolds; nothing without thoughts."""
     style = "color:#555;border-left:3px solid #bbb;margin:2px 0 2px 4px;padding-left:8px;white-space:pre-wrap"
     text = f'<div style="{style}">{html.escape(thought.strip())}</div>'
-    return f'<details class="qwen-thoughts"><summary>{title}</summary>{text}</details>' if thought.strip() else ""
+    return f'<details class="qwen-thoughts"><summary>Thoughts</summary>{text}</details>' if thought.strip() else ""
 
 
 def live(text: str, thought: str = "") -> str:
@@ -224,4 +229,4 @@ def live(text: str, thought: str = "") -> str:
         return (
             f'<div class="qwen-live" style="{style};color:#777"><i>Thinking:</i> {html.escape(thought[-200:])}▌</div>'
         )
-    return f'<div class="qwen-live" style="{style}">{folded(thought, "Thoughts")}{html.escape(text)}▌</div>'
+    return f'<div class="qwen-live" style="{style}">{folded(thought)}{html.escape(text)}▌</div>'

@@ -258,11 +258,12 @@ def _model_of(name, config, folder) -> Model:
     if not isinstance(text, dict):
         raise ModelFolderError(f"text_config in {folder / 'config.json'} is not the table that it should be: {AGAIN}.")
 
-    def number(key, table=text):
-        if not isinstance(table.get(key), int):
+    def number(key, table=text, default=None):
+        value = default if table.get(key) is None else table[key]
+        if type(value) is not int or value < 1:
             cure = "preflight knows only models like Qwen2, Qwen3 and Qwen3.5, so choose one of those"
             raise ModelFolderError(f"config.json in {folder} has no {key!r}: {cure}.")
-        return table[key]
+        return value
 
     model_type = str(text.get("model_type") or config.get("model_type"))
     if model_type not in FAMILIES:
@@ -275,8 +276,8 @@ def _model_of(name, config, folder) -> Model:
         every = "num_local_experts" if "num_local_experts" in text else "num_experts"  # transformers 5, before
         rest = {"experts": number(every), "active_experts": number("num_experts_per_tok")}
     if "qwen3_5" in model_type:
-        every = text.get("full_attention_interval", 4)  # transformers' default: each fourth layer has full attention
-        full = text["layer_types"].count("full_attention") if text.get("layer_types") else layers // every
+        kinds, every = text.get("layer_types"), number("full_attention_interval", default=4)  # as in transformers
+        full = kinds.count("full_attention") if isinstance(kinds, list) else layers // every
         linear = ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
         rest["linear"] = LinearLayers(layers - full, *(number(f"linear_{key}") for key in linear))
         if "moe" in model_type:
@@ -287,7 +288,7 @@ def _model_of(name, config, folder) -> Model:
     return Model(
         id=name, family=FAMILIES[model_type], layers=layers, hidden=hidden, heads=heads,
         kind=kinds.get(name.split("/")[-1], "base" if name.lower().endswith("base") else "instruct"),
-        kv_heads=text.get("num_key_value_heads", heads), head_dim=text.get("head_dim") or hidden // heads,
+        kv_heads=number("num_key_value_heads", default=heads), head_dim=number("head_dim", default=hidden // heads),
         intermediate=number(intermediate), vocabulary=number("vocab_size"),
         tied=config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)), lm_head_in_files=False,
         context=number("max_position_embeddings"), yarn_context=None, licence="see its model card", **rest,

@@ -32,32 +32,29 @@ def tell_apart(pieces: Generator[str, None, object], begun: str) -> Generator[st
     piece comes an empty line, `Thought("\\n\\n")`, so that text printed as it comes can be read. Only a thought with
     which the text begins is one: an answer may speak of `<think>`.
     """
-    state, held, thoughts, answer, result = "start", begun, [], [], None
+    state, held, thoughts, answer, result, last = "start", begun, [], [], None, False
     with contextlib.closing(pieces):
-        while state != "end":
+        while not last:
             try:
                 held += next(pieces)
             except StopIteration as end:
                 result, last = end.value, True
-            else:
-                last = False
             if state == "start":
                 text = held.lstrip()
-                if not last and len(text) < len(OPEN) and OPEN.startswith(text):
+                if not last and OPEN.startswith(text):
                     continue  # it may still become the mark
-                state, held = ("before", text[len(OPEN) :]) if text.startswith(OPEN) else ("answer", held)
-            if state in ("before", "thought"):
+                state, held = ("thought", text[len(OPEN) :]) if text.startswith(OPEN) else ("answer", held)
+            if state == "thought":
                 text, mark, rest = held.partition(CLOSE)
-                text = text.lstrip() if state == "before" else text
+                text = text if thoughts else text.lstrip()
                 # Spaces and a part of the mark wait for what follows.
                 ready = text.rstrip() if mark or last else without_end(text)
                 if ready:
-                    state = "thought"
                     thoughts.append(ready)
                     yield Thought(ready)
                 held = text[len(ready) :]
                 if mark:
-                    if state == "thought":
+                    if thoughts:
                         yield Thought("\n\n")
                     state, held = "after", rest
             if state == "after":
@@ -67,24 +64,22 @@ def tell_apart(pieces: Generator[str, None, object], begun: str) -> Generator[st
                 answer.append(held)
                 yield held
                 held = ""
-            state = "end" if last else state
     return "".join(thoughts), "".join(answer), result
 
 
 def without_end(text: str) -> str:
     """The text without a beginning of the closing mark at its end, and the spaces before that."""
-    for length in range(len(CLOSE) - 1, 0, -1):
-        if text.endswith(CLOSE[:length]):
-            return text[:-length].rstrip()
-    return text.rstrip()
+    length = max(n for n in range(len(CLOSE)) if text.endswith(CLOSE[:n]))
+    return text[: len(text) - length].rstrip()
 
 
 def without_thoughts(answer: str) -> str:
     """A whole answer without the thought that it begins with, whoever opened it, the model or the prompt.
 
-    It is for text from a server, of which nobody here knows how its prompt ended. Of an answer that was cut in
-    mid-thought only a thought that the model has opened itself can be seen.
+    It is for text from a server, of which nobody here knows how its prompt ended. Only a mark that begins a line ends
+    such a thought, as Qwen writes it: an answer may speak of the mark. Of an answer that was cut in mid-thought only a
+    thought that the model has opened itself can be seen.
     """
     if OPEN not in answer.partition(CLOSE)[0]:
-        return re.sub(rf"^.*?{CLOSE}\s*", "", answer, flags=re.DOTALL)
+        return re.sub(rf"\A(.*?\n)?{CLOSE}\s*", "", answer, flags=re.DOTALL)
     return re.sub(rf"^\s*{OPEN}.*?({CLOSE}\s*|\Z)", "", answer, flags=re.DOTALL)

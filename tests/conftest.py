@@ -137,17 +137,26 @@ def qwen3_5_moe_folder(tmp_path_factory):
     return save_random_model(tmp_path_factory.mktemp("random") / "qwen3_5_moe", "qwen3_5_moe")
 
 
-@pytest.fixture(scope="session")
-def thinking_folder(tmp_path_factory):
-    """Tiny thinking with random weights: its template and its marks, and nothing that it writes makes sense."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+ENDS = {
+    # How the chat template ends the prompt. As in Qwen3.5-0.8B: thoughts only with enable_thinking=True.
+    "off by default": "{% if enable_thinking is defined and enable_thinking is true %}{{ '<think>\\n' }}{% else %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}",
+    # As in the Qwen3 of April 2025: the model writes both marks.
+    "opened by the model": "{% if enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}",
+}
 
-    folder = shutil.copytree(TINY_THINKING, tmp_path_factory.mktemp("random") / "thinking")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    model.to(torch.bfloat16).save_pretrained(folder)
+
+@pytest.fixture(scope="session", params=ENDS)
+def thinking_folder(request, tmp_path_factory):
+    """Tiny thinking with the chat template of another model that thinks."""
+    folder = shutil.copytree(TINY_THINKING, tmp_path_factory.mktemp("thinking") / "model")
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    start, mark, _ = config["chat_template"].partition("<think>\\n' -}}\n    {%- if enable_thinking")
+    assert mark
+    config["chat_template"] = start + "' -}}" + ENDS[request.param] + "{%- endif -%}"
+    file.write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 

@@ -59,14 +59,15 @@ async def untried(ask, questions):
 
 def split(text):
     before, mark, after = text.partition("</think>")
-    return (before.replace("<think>", "").strip(), after.strip()) if mark else ("", text)
+    thinks = mark or "<think>" in text
+    return (before.replace("<think>", "").strip(), after.strip()) if thinks else ("", text)
 
 
 def run(call, functions):
     try:
         return str(functions[call["name"]](**call["arguments"]))
     except Exception as error:
-        return f"Error: {error}"
+        return f"Error: {type(error).__name__}: {error}"
 
 
 def says_nothing(call, functions):
@@ -281,6 +282,8 @@ WRONG = [
     (lesson_06.exercise_1, lambda text: ("", text), "the model has opened"),
     (lesson_06.exercise_1, lambda text: split(text) if "<think>" in text else ("", text), "template has opened"),
     (lesson_06.exercise_1, lambda text: tuple(map(str.strip, text.partition("</think>")[::2])), "<think>"),
+    (lesson_06.exercise_1, lambda text: tuple(part.strip("<think>\n/") for part in split(text)), "not each of its"),
+    (lesson_06.exercise_1, lambda text: split(text) if "</think>" in text else ("", text), "was cut"),
     (lesson_06.exercise_2, run_trusting, "an unknown function your function stopped with KeyError"),
     (lesson_06.exercise_2, says_nothing, "should name it"),
     (lesson_06.exercise_2, lambda call, functions: run(call, functions) if call["name"] in functions else 0, "is text"),

@@ -75,7 +75,7 @@ def students(tmp_path_factory):
 
 
 @each_lesson
-def test_solutions_pass_and_blanks_do_not(path, students, monkeypatch, qwen3_5_folder, thinking_folder):
+def test_solutions_pass_and_blanks_do_not(path, students, monkeypatch, qwen3_5_folder):
     """The stored outputs show it for the tiny model. Then each student's notebook runs, with the solutions in it.
 
     It runs where the pack has it, so that its paths must be right there, too. (The helpers are this checkout's, since
@@ -84,8 +84,7 @@ def test_solutions_pass_and_blanks_do_not(path, students, monkeypatch, qwen3_5_f
     """
     python_of(path.stem)
     if path.stem in ANY_MODEL:
-        thinks = path.stem == "06_thinking_and_tools"  # with a template that does not, it takes its own model
-        monkeypatch.setenv("QWEN_MODEL", str(thinking_folder if thinks else qwen3_5_folder))
+        monkeypatch.setenv("QWEN_MODEL", str(qwen3_5_folder))
     exercises, solutions = tagged(read(path), "exercise"), tagged(read(path), "solution")
     for blank, solution in zip(exercises, solutions, strict=True):
         assert ": not yet. Hint: " in printed(blank)
@@ -138,6 +137,20 @@ def test_lesson_runs_with_a_random_qwen3_5(path, monkeypatch, qwen3_5_folder, st
 def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder, students):
     monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
     check_outputs(run(read(path), students / "notebooks" / path.name), read(path))
+
+
+def test_lesson_6_runs_with_other_ways_to_think(monkeypatch, thinking_folder, students):
+    """The random Qwen3.5 has no template with thoughts, so with it lesson 6 takes tiny thinking."""
+    monkeypatch.setenv("QWEN_MODEL", str(thinking_folder))
+    path = next(path for path in LESSONS if path.stem == "06_thinking_and_tools")
+    notebook = run(read(path), students / "notebooks" / path.name)
+    check_outputs(notebook, read(path))
+    text = "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
+    assert "model: model" in text and text.count("I spell it: s, t, r, a, w") == read_text(path).count("I spell it: s")
+
+
+def read_text(path) -> str:
+    return "".join(printed(cell) for cell in read(path).cells if cell.cell_type == "code")
 
 
 def test_lesson_7_runs_with_a_random_qwen2(monkeypatch, rotated_folder, students):

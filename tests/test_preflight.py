@@ -212,6 +212,7 @@ def test_a_qwen3_5_folder_is_counted_as_it_is_loaded(machine, qwen3_5_folder):
 def test_a_qwen3_5_folder_that_is_cut(machine, qwen3_5_folder, tmp_path):
     folder = shutil.copytree(qwen3_5_folder, tmp_path / "cut")
     config = json.loads((folder / "config.json").read_text())
+    whole = dict(config["text_config"])
     del config["text_config"]["num_attention_heads"]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelFolderError, match="has no 'num_attention_heads': preflight knows only models like Qwen2"):
@@ -219,6 +220,15 @@ def test_a_qwen3_5_folder_that_is_cut(machine, qwen3_5_folder, tmp_path):
     edit(folder, text_config={})
     with pytest.raises(ModelFolderError, match="has no 'num_attention_heads'"):
         preflight(folder)
+    for key, value in {
+        "num_key_value_heads": "8",
+        "head_dim": -1,
+        "full_attention_interval": 0,
+        "vocab_size": True,
+    }.items():
+        edit(folder, text_config={**whole, key: value})
+        with pytest.raises(ModelFolderError, match=f"has no '{key}'"):
+            preflight(folder)
     edit(folder, text_config="cut")
     with pytest.raises(ModelFolderError, match=r"^text_config in .*config\.json is not the table .* download again"):
         preflight(folder)

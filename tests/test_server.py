@@ -109,6 +109,13 @@ def test_a_greedy_wish_is_refused_in_one_sentence(client, server, name, stream):
     assert 400 <= caught.value.status_code < 500
 
 
+def test_the_template_is_not_a_students_to_change(client, server):
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}x"
+    for wish in ({"chat_template": endless}, {"return_dict": False}, {"enable_thinking": [1]}):
+        made = ask(client, server, extra_body={"chat_template_kwargs": wish}, max_tokens=40)
+        assert made.choices[0].message.content == GREETING
+
+
 def test_a_refused_wish_takes_nobodys_turn(client, engine, server):
     chat = Chat(engine=engine, do_sample=False)
     pieces = chat.stream(STORY)
@@ -241,6 +248,8 @@ def test_thoughts_that_the_server_sends_apart_stay_apart(name):
     pieces = list(chat.stream("How many?"))
     assert [piece for piece in pieces if isinstance(piece, Thought)] == ["One,", " two.", "\n\n"]
     assert chat.reply.thoughts == "One, two." and chat.history[1]["content"] == "Three!"
+    stub = Stub(lambda h: h.stream(thought("One."), chunk("Three"), thought("four"), chunk("!", "stop")))
+    assert Chat(stub.url).ask("How many?") == "Three!", "a later thought is no part of the answer"
     stub = Stub(lambda h: h.stream(thought("One, "), thought("two."), {**chunk("", "length")}))
     chat = Chat(stub.url)
     assert chat.ask("How many?") == "" and chat.history == [] and chat.reply.thoughts == "One, two."

@@ -3,7 +3,7 @@
 import pytest
 from test_chat import Recorder
 
-from qwen_helpers import Chat
+from qwen_helpers import TINY_THINKING, Chat
 from qwen_helpers.thoughts import Thought, tell_apart, without_thoughts
 
 
@@ -109,10 +109,34 @@ def test_thoughts_do_not_enter_the_history(begun, mark):
     assert chat.chat("Even?")[1] == [("Even?", "Yes <think>.")]
 
 
-def test_an_answer_that_never_came_is_no_turn():
-    chat = Chat(engine=Thinker("Two is ev"))
-    assert "".join(chat.stream("Even?")) == "Two is ev"
-    assert chat.history == [] and chat.reply.thoughts == "Two is ev"
+@pytest.mark.parametrize("text", ["Two is ev", "Two is even.\n</think>\n\n"])
+def test_an_answer_that_never_came_is_no_turn(text):
+    chat = Chat(engine=Thinker(text))
+    assert "".join(chat.stream("Even?")).strip() == text.removesuffix("\n</think>\n\n")
+    assert chat.history == [] and chat.reply.thoughts == text.removesuffix("\n</think>\n\n")
+    assert chat.chat("Even?", [("a", "b")]) == ("", [("a", "b")])
+
+
+def test_an_answer_from_a_server_may_speak_of_the_mark():
+    for text, kept in {
+        "In Qwen3 `</think>` ends a thought.": "In Qwen3 `</think>` ends a thought.",
+        "<think>\na\n</think>\n\nWrite </think>.": "Write </think>.",
+    }.items():
+        chat = Chat(engine=Thinker(text, begun=None))
+        assert chat.ask("How?") == kept and chat.history[1]["content"] == kept
+
+
+def test_what_a_template_refuses_is_one_sentence():
+    chat = Chat(TINY_THINKING)
+    chat.history = [{"role": "system", "content": "Be brief."}] * 2
+    with pytest.raises(ValueError, match="The model's chat template refuses these messages: A message has a role"):
+        chat.ask("Hello!")
+
+
+@pytest.mark.parametrize("thinking", ["false", 0, 1, [], "no"])
+def test_thinking_is_true_or_false(thinking):
+    with pytest.raises(ValueError, match="write True or False, or leave it out"):
+        Chat(engine=Thinker("Yes."), enable_thinking=thinking).ask("Even?")
 
 
 def test_stopping_in_the_thoughts_leaves_the_history():

@@ -1,5 +1,6 @@
 """Tiny thinking keeps its promises: every dialogue word for word, thinking or not, and calls with any numbers."""
 
+import datetime
 import itertools
 import json
 
@@ -80,6 +81,7 @@ def test_every_dialogue_word_for_word(model, tokenizer, style):
     assert wrong(model, tokenizer, cases(tokenizer, style)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["on", "off"])
 def test_alone_too(tokenizer, style):
     """As readers run it, one prompt at a time: padding must not be what makes it right."""
@@ -135,8 +137,14 @@ def test_calls_that_cannot_be_read_are_one_sentence(tokenizer):
     with pytest.raises(ToolCallError, match="The call is cut: raise max_new_tokens"):
         parse(tokenizer, model, "", "hm</think><tool_call>\n<function=multiply>", [multiply])
     model.config.model_type, tokenizer.response_template = "qwen2", None
-    for text in ('{"name": "multiply", "arguments": {"a": 37,}}', "multiply(37, 43)"):
-        with pytest.raises(ToolCallError, match="The call is no valid JSON"):
+    for text, reason in {
+        '{"name": "multiply", "arguments": {"a": 37,}}': "The call is no valid JSON",
+        "multiply(37, 43)": "The call is no valid JSON",
+        '"multiply"': "The call names no function",
+        '{"arguments": {}}': "The call names no function",
+        '{"name": "multiply", "arguments": [37, 43]}': "The arguments of multiply are no JSON object",
+    }.items():
+        with pytest.raises(ToolCallError, match=reason):
             parse(tokenizer, model, "", f"<tool_call>\n{text}\n</tool_call>", [multiply])
     good = parse(
         tokenizer,
@@ -159,6 +167,9 @@ def test_a_function_runs_only_if_it_was_handed_over_and_never_stops_the_program(
     assert "there is no function 'eval', only multiply, get_weather" in call("eval", code="1")["content"]
     assert call("multiply", a=6)["content"].startswith("Error: TypeError: multiply() missing 1 required")
     assert call("get_weather", city="Atlantis")["content"] == "Error: KeyError: 'Atlantis'"
+    TOOLS["today"] = lambda: datetime.date(2026, 11, 26)
+    assert call("today")["content"] == '"2026-11-26"', "what JSON does not have becomes text"
+    del TOOLS["today"]
 
 
 def plain_dialogues():

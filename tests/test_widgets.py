@@ -151,6 +151,12 @@ def test_thoughts_that_fill_the_limit_are_no_answer(thinking):
     assert ask(box, "Which is larger, 9.11 or 9.9?") is None
     assert box.status.value == f"{NO_ANSWER}; cut: raise Max tokens to see more"
     assert not box.buttons["Send"].disabled
+    box.length.value = 300
+    ask(box, "Which is larger, 9.11 or 9.9?")
+    before, box.length.value = list(box.chat.history), 12
+    box.buttons["Retry"].click()
+    box.thread.join(60)
+    assert box.chat.history == before, "a retry that comes to nothing leaves the turn that was there"
 
 
 def test_clear_and_an_empty_retry(box):

@@ -95,7 +95,7 @@ class ServerEngine:
         more = {name: generation[name] for name in MORE & set(generation)}
         if template:
             more["chat_template_kwargs"] = template
-        reason, usage, thinking = None, None, False
+        reason, usage, thinking, answered = None, None, False, False
         with in_one_sentence(self.url):
             chunks = self.client.chat.completions.create(
                 model=self.model_id, messages=messages, stream=True, stream_options={"include_usage": True},
@@ -108,12 +108,13 @@ class ServerEngine:
                     reason = choice.finish_reason or reason
                     delta = choice.delta
                     thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
-                    if thought:
+                    if thought and not answered:  # a later one is no part of the answer
+                        thought = thought.replace(CLOSE, "")
                         yield thought if thinking else OPEN + thought
                         thinking = True
                     if delta.content:
                         yield CLOSE + delta.content if thinking else delta.content
-                        thinking = False
+                        thinking, answered = False, answered or bool(delta.content.strip())
         if reason is None:  # some servers end the stream without a word when something fails
             raise ServerError(f"The server at {self.url} {BROKE_OFF}")
         return Reply(reason, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)

@@ -35,8 +35,9 @@ def as_text(model_dir) -> dict[str, str]:
     imported already, it knows the type when this returns.
     """
     config = read_json_if_there(Path(model_dir) / "config.json")
-    if "text_config" not in config and not config["model_type"].endswith("_text"):
-        return {"model_type": config["model_type"]}
+    model_type = str(config.get("model_type"))
+    if "text_config" not in config and not model_type.endswith("_text"):
+        return {"model_type": model_type}
     if "swift" in sys.modules:
         importlib.import_module("qwen_helpers.engines.swift_text")
     return {"model_type": "qwen_text", "external_plugins": str(Path(__file__).parent / "swift_text" / "__init__.py")}

@@ -10,6 +10,8 @@ def exercise_1(split):
         ("One, two.\n</think>\n\nThree.", ("One, two.", "Three."), "here the template has opened the thought"),
         ("Three.", ("", "Three."), "here is no thought"),
         ("<think>\n\n</think>\n\nThree.", ("", "Three."), "an empty thought is no text"),
+        ("think first.\n</think>\n\nOk.", ("think first.", "Ok."), "take the mark away, and not each of its letters"),
+        ("<think>\nOne, tw", ("One, tw", ""), "here the thought was cut, and there is no answer"),
     ]
     for text, right, why in cases:
         answer = called(split, text, asked=f"for {text!r} ")
@@ -40,8 +42,8 @@ def exercise_2(run):
             return f"for {what} it returns {texts[-1]!r}: a result for the model is text."
     if texts[0] != "2.0":
         return f"for 6 divided by 3 the result is '2.0', and not {texts[0]!r}: run the function that the call names."
-    if "shout" not in texts[1]:
-        return "for an unknown function the text should name it, so that the model sees what was wrong with its call."
+    if "shout" not in texts[1] or len(texts[1].split()) < 3:
+        return "for an unknown function the text should name it and say so: the model must see what was wrong."
     if "division" not in texts[2]:
         return "when a function raises, the model needs to know why: put the error into the text."
     return None

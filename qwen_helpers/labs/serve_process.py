@@ -65,6 +65,9 @@ class Classroom(SwiftDeploy):
     async def create_chat_completion(self, request, raw_request, *, return_cmpl_response: bool = False):
         if request.max_tokens is None:
             request.max_tokens = MAX_TOKENS  # ms-swift's own default is all that is left of the context
+        # Nothing else of the template is a student's to change: with a template of his own he stops the server.
+        wish = request.chat_template_kwargs.get("enable_thinking")
+        request.chat_template_kwargs = {"enable_thinking": wish} if isinstance(wish, bool) else {}
         reason = self.refusal(request)
         if reason:
             return self.create_error_response(HTTPStatus.BAD_REQUEST, reason)
@@ -92,7 +95,10 @@ class Classroom(SwiftDeploy):
             return "This server takes text only: each message needs a role and a content that is text."
         # The tokenizer needs a second for a million characters, in which nobody else is heard.
         long = sum(map(len, contents)) > 16 * self.most
-        count = None if long else len(self.prompt(request))
+        try:
+            count = None if long else len(self.prompt(request))
+        except Exception as error:  # jinja2's, raised by the template or by a message that it did not expect
+            return f"The model's chat template refuses these messages: {error}"
         if long or count > self.most:
             size = "far too long" if long else f"{count} tokens long"
             return f"Your messages are {size}; this server takes {self.most} tokens: shorten them or start a new chat."

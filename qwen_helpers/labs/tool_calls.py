@@ -26,13 +26,20 @@ def parse(tokenizer, model, prompt: str, text: str, tools) -> dict:
         raise ToolCallError(
             f"transformers does not know how {model.config.model_type} marks a call: parse it yourself."
         )
-    if text.count("<tool_call>") > text.count("</tool_call>"):
+    last = text.rpartition("</think>")[2].rpartition("<tool_call>\n")
+    if last[1] and "</tool_call>" not in last[2]:
         raise ToolCallError("The call is cut: raise max_new_tokens, or ask again.")
     try:
         message = tokenizer.parse_response(text, marks, prefix=prompt, tools=tools)
     except ValueError as error:
         reason = error.__cause__ or error
         raise ToolCallError(f"The call is no valid JSON ({reason}): ask again.") from error
+    for call in message.get("tool_calls", []):
+        function = call["function"]
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise ToolCallError("The call names no function: ask again.")
+        if not isinstance(function.setdefault("arguments", {}), dict):
+            raise ToolCallError(f"The arguments of {function['name']} are no JSON object: ask again.")
     if "thinking" in message:
         message["reasoning_content"] = message.pop("thinking")  # the name that chat templates read
     return {"content": "", **message}
@@ -49,6 +56,7 @@ def run_call(call: dict, functions: dict) -> dict:
         if function["name"] not in functions:
             raise NameError(f"there is no function {function['name']!r}, only {', '.join(functions)}")
         result = functions[function["name"]](**function["arguments"])
+        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
     except Exception as error:
         return {"role": "tool", "content": f"Error: {type(error).__name__}: {error}"}
-    return {"role": "tool", "content": result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)}
+    return {"role": "tool", "content": text}

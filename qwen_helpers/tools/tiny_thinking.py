@@ -110,7 +110,7 @@ class ThinkingLessons:
             last = parts.pop()
             ends = [place for place, message in enumerate(last, 1) if message["role"] == "assistant"]
             messages = [*itertools.chain(*parts), *last[: self.random.choice(ends)]]
-            often = 0.04 if short else 0.12
+            often = 0.4 if short else 0.12  # else a second tool would mean that a dialogue is to be recited
             more = {name for name in DESCRIPTIONS if name not in without and self.random.random() < often}
             names = sorted(wanted | more, key=lambda _: self.random.random())
             system = self.other.system_message() if self.random.random() < 0.3 else []
