@@ -31,8 +31,8 @@ EXPECTED = {
 # Their exercises have the same solutions with any model, so one run shows both: the solutions, and another model.
 ANY_MODEL = set(NAMES) - {"09_finetune"}  # how long to train depends on the model
 OTHERS = [path for path in LESSONS if path.stem not in ANY_MODEL]
-# Those with a case of their own for a model without linear attention: ms-swift's type and template, the whole cache.
-QWEN3 = [path for path in LESSONS if path.stem in ("04_streaming", "05_base_and_instruct")]
+# The one with a case of its own for a model without linear attention that is not Qwen2: ms-swift's type and template.
+QWEN3 = [path for path in LESSONS if path.stem == "04_streaming"]
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=NAMES)
 
 
