@@ -118,7 +118,7 @@ class Chat:
                 )
         settings, context = {**self.generation, **generation}, self.engine.context
         thinking = settings.pop("enable_thinking", None)
-        if thinking not in (None, True, False) or thinking in (0, 1) and not isinstance(thinking, bool):
+        if thinking is not None and not isinstance(thinking, bool):
             raise ValueError(f"enable_thinking is {thinking!r}: write True or False, or leave it out.")
         template = {} if thinking is None else {"enable_thinking": thinking}
         room, dropped = min(settings["max_new_tokens"], context // 4), 0

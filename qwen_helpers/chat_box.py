@@ -179,9 +179,9 @@ class ChatBox(widgets.VBox):
 
     def _draw(self) -> None:
         """The history as it stands, its answers as Markdown."""
-        messages = [(place, message["role"], message["content"]) for place, message in enumerate(self.chat.history)]
         self.messages.children = [
-            bubble(role, text, self.thoughts.get((place, text), "")) for place, role, text in messages
+            bubble(message["role"], message["content"], self.thoughts.get((place, message["content"]), ""))
+            for place, message in enumerate(self.chat.history)
         ]
         data = b64encode(self.export().encode()).decode()
         link = f'href="data:application/json;base64,{data}" style="text-decoration:underline"'

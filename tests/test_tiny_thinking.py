@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from test_tiny import UNSEEN, answers
+from test_tiny import UNSEEN, answers, wrong
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import get_json_schema
 
@@ -65,15 +65,6 @@ def cases(tokenizer, style):
                 )  # fmt: skip
                 prompt = prompt.removesuffix("<think>\n") if style == "own" else prompt
                 yield prompt, tiny_thinking.completion(message, style)
-
-
-def wrong(model, tokenizer, wanted, batch=16):
-    wanted, missed = sorted(wanted, key=lambda case: len(case[0])), []
-    for start in range(0, len(wanted), batch):
-        part = wanted[start : start + batch]
-        got = answers(model, tokenizer, [prompt for prompt, _ in part], max_new_tokens=90)
-        missed += [(p[-60:], g, e) for (p, e), g in zip(part, got, strict=True) if g != e]
-    return missed
 
 
 @pytest.mark.parametrize("style", ["on", "off", "own"])
