@@ -8,7 +8,6 @@ Lesson 8 needs onnxruntime-genai, which has no wheels for Python 3.10. A report 
 entry whose heading the cell stands under, so that a text which a new version has changed fails as "Cell 42, entry D7".
 """
 
-import os
 import re
 import sys
 
@@ -40,17 +39,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places[item.path])
 
 
-def pytest_itemcollected(item):
-    lesson_11 = item.path.name == "11_troubleshooting.ipynb"
-    if lesson_11 and "PaddleNLP" in heading_of(item)[1] and not has_paddle() and not os.environ.get("CI"):
-        item.add_marker(pytest.mark.skip(reason="it needs the kernel qwen-paddle: `python course.py`"))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    if item.path.name == "11_troubleshooting.ipynb" and heading_of(item)[0]:
-        report.user_properties.append(("entry", heading_of(item)[0]))
+    if item.path.name == "11_troubleshooting.ipynb" and entry_of(item):
+        report.user_properties.append(("entry", entry_of(item)))
     return report
 
 
@@ -65,21 +58,13 @@ class NamesOfEntries:
         report.nodeid += "".join(f", entry {value}" for name, value in report.user_properties if name == "entry")
 
 
-def heading_of(item):
-    """(id of the entry or "", title of the section) above a cell."""
-    entry = section = ""
+def entry_of(item):
+    """The id of the entry in the heading above a cell; empty if there is none."""
+    entry = ""
     for other in item.parent.nb.cells:
         if other is item.cell:
             break
         for line in other.source.splitlines() if other.cell_type == "markdown" else []:
-            if line.startswith("## "):
-                entry, section = "", line
-            elif found := re.match(r"### (?:([A-Z]\d+) )?", line):
+            if found := re.match(r"#{2,3} (?:([A-Z]\d+) )?", line):
                 entry = found[1] or ""
-    return entry, section
-
-
-def has_paddle():
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    return "qwen-paddle" in KernelSpecManager().find_kernel_specs()
+    return entry

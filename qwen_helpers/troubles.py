@@ -5,24 +5,32 @@ The catalogue is data: `known_troubles/*.json`, an object for each trouble, a fi
 It is read when it is first needed. Everything here needs the standard library only, since an installation that failed
 is what people ask about first.
 
-Which of several entries is the most specific: the one whose pattern has the most letters in the error's text; between
-equals, the one nearest to the cause of a chain.
+Which of several entries comes first is decided as a person reads a traceback: what says why before what says only that
+it failed; an exception before the log around it, and a warning never beside an error; an exception of a type that says
+something before a RuntimeError; the last exception before those that it came from; in one text the first place, and of
+two patterns at one place the one that takes in the other.
 """
+
+from __future__ import annotations
 
 import functools
 import json
+import queue
 import re
 import sys
 import textwrap
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from qwen_helpers.raised import Raised, last_error, read_error, read_text
+from qwen_helpers.raised import FAILED, Raised, last_error, plain, read_error, read_text, whole_text
 
-LESSON = "11_troubleshooting.ipynb"
+PAGE = "TROUBLES.md"  # the catalogue as a page; an anchor for each entry
 GROUPS = {
     "I": "install", "D": "download", "L": "load", "C": "chat", "S": "streaming", "G": "memory", "P": "paddle",
-    "J": "jupyter", "W": "windows", "V": "serving", "T": "training",
+    "J": "jupyter", "W": "windows", "V": "serving", "T": "training", "Q": "quantized", "O": "other_programs",
 }  # fmt: skip
 TRACKERS = {  # where a library's maintainers read questions, by the name of its folder
     "accelerate": "huggingface/accelerate", "huggingface_hub": "huggingface/huggingface_hub",
@@ -33,24 +41,38 @@ TRACKERS = {  # where a library's maintainers read questions, by the name of its
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+COURSE = (
+    r"transformers|torch|qwen[\w.]*|modelscope\w*|huggingface\w*|ms-swift|swift|safetensors\w*|tokenizers|accelerate|peft|trl"
+    r"|vllm|paddlenlp|paddle|bitsandbytes|auto_?gptq|gptqmodel|autoawq|awq|unsloth|diffusers|sentence_transformers|llama"
+    r"|ollama|gguf|onnxruntime\w*|flash_attn|triton|deepspeed|xformers|qwen_helpers"
+)
+REACH = 160  # letters that a star stands for, at most
+
+
+@dataclass(frozen=True, eq=False)
 class Trouble:
     """What a reader sees, why, and what to do.
 
-    A pattern is a piece of the text "TypeOfError: message", in which `*` stands for anything within a line and a line
-    break for the end of one. Patterns instead of regular expressions: they can be read, and need no compiling.
+    A pattern is a piece of the text "TypeOfError: message", in which `*` stands for up to REACH letters. Letters' case,
+    the kind of quotes, spaces and line breaks make no difference. One between two line breaks is the whole first line.
+    Patterns instead of regular expressions: they can be read.
     """
 
     id: str  # its first letter is a key of GROUPS; a word where `explain()` does not use the entry
     patterns: tuple[str, ...]  # none: no error is raised, and doctor(model_dir) or the eye finds it
     cause: str
     cure: str  # a sentence
-    symptom: str = ""  # the heading in lesson 11 is "ID symptom"
+    symptom: str = ""  # as people say it
     code: str = ""  # lines to copy
     lesson: int = 0  # the lesson that treats the matter
+    text: str = ""  # the error as people see it, a line; the heading in TROUBLES.md
     older: tuple[str, ...] = ()  # patterns of other versions' spellings
-    inside: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    # {package: patterns} of texts that say too little alone: they count in a traceback that goes through the package
+    general: tuple[str, ...] = ()  # patterns that say that something failed and not why: they count last
+    warnings: tuple[str, ...] = ()  # patterns of warnings: where there is an error, too, they are not its cause
+    near: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # {"word|word": patterns} of texts that many programs share: they count where one of the words stands, too, be it in
+    # a message, a file's path or a line of code; "course" stands for the libraries of the course
+    general_near: dict[str, tuple[str, ...]] = field(default_factory=dict)  # both
     threads: tuple[str, ...] = ()  # where people report it, as owner/repository#number
     since: str = ""  # the version that it begins with
     until: str = ""  # the version that ended it
@@ -58,9 +80,10 @@ class Trouble:
     # with the older version named; "not raised here": it needs Windows, a Mac, a GPU, the internet or a full disk
 
     @property
-    def anchor(self) -> str:
-        """The heading in lesson 11, as JupyterLab writes it into a link."""
-        return f"{self.id} {self.symptom}".replace(" ", "-")
+    def everything(self) -> tuple[str, ...]:
+        """All its patterns, of whatever kind; none if nothing is raised or printed."""
+        near = (pattern for patterns in (*self.near.values(), *self.general_near.values()) for pattern in patterns)
+        return (*self.patterns, *self.older, *self.general, *self.warnings, *near)
 
 
 @functools.cache
@@ -71,83 +94,159 @@ def catalogue(*files: str) -> tuple[Trouble, ...]:
         text = Path(__file__).with_name("known_troubles").joinpath(f"{name}.json").read_text(encoding="utf-8")
         for entry in json.loads(text):
             lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-            inside = {package: tuple(patterns) for package, patterns in entry.get("inside", {}).items()}
-            found.append(Trouble(**{**entry, **lists, "inside": inside, "code": "\n".join(entry.get("code", []))}))
+            for name in ("near", "general_near"):
+                lists[name] = {k.replace("course", COURSE): tuple(v) for k, v in entry.get(name, {}).items()}
+            found.append(Trouble(**{**entry, **lists, "code": "\n".join(entry.get("code", []))}))
     return tuple(found)
 
 
 def first_that_fits(file: str, text: str) -> Trouble | None:
     """The first entry of a file of `known_troubles` with a pattern that stands in `text`; None if there is none."""
-    return next((t for t in catalogue(file) if any(_letters(pattern, text) for pattern in t.patterns)), None)
+    fits = {trouble: any(_span(p.split("*"), text) for p in trouble.patterns) for trouble in catalogue(file)}
+    return next((trouble for trouble, does in fits.items() if does), None)
 
 
 def find(what: BaseException | str) -> list[Trouble]:
-    """The catalogue's entries for an exception (with its chain) or a text, the most specific first; often none."""
-    raised = read_text(what) if isinstance(what, str) else read_error(what)
-    return _search(raised)
+    """The catalogue's entries for an exception (with its chain) or a text, the likeliest first; often none."""
+    return _search(read_text(what) if isinstance(what, str) else read_error(what), what)[0]
 
 
-def _search(raised: list[Raised]) -> list[Trouble]:
+@dataclass(frozen=True)
+class Rule:
+    """A pattern made ready, and whose it is."""
+
+    trouble: Trouble
+    pieces: tuple[str, ...]  # in `plain` form; between two of them stand up to REACH letters
+    whole_line: bool = False
+    general: bool = False
+    warning: bool = False
+    near: str = ""
+
+    def span(self, text: str, line: str) -> tuple[int, int] | None:
+        """Where it fits in `text`, whose first line is `line`; None if it does not."""
+        if self.whole_line:
+            return (0, len(line)) if line == self.pieces[0] else None
+        return _span(self.pieces, text)
+
+
+def _span(pieces: Sequence[str], text: str) -> tuple[int, int] | None:
+    """Where these pieces stand one after another in `text`, at most REACH letters apart; None if they do not."""
+    if pieces[0] not in text:  # quick, and so for nearly every pattern
+        return None
+    found = re.search(f"[^\\n]{{0,{REACH}}}?".join(map(re.escape, pieces)), text)
+    return found.span() if found else None
+
+
+@functools.cache
+def _rules() -> list[Rule]:
     found = []
-    for depth, error in enumerate(raised):
-        for trouble in catalogue():
-            patterns = [*trouble.patterns, *trouble.older]
-            for package, more in trouble.inside.items():
-                patterns += more if f"/{package}/" in error.files else ()
-            letters = max((_letters(pattern, error.text) for pattern in patterns), default=0)
-            if letters:
-                found.append((-letters, depth, trouble))
-    found.sort(key=lambda match: match[:2])
-    return list({trouble.id: trouble for *_, trouble in found}.values())
+    for trouble in catalogue():
+        kinds = [({}, trouble.patterns + trouble.older), ({"general": True}, trouble.general)]
+        kinds += [({"warning": True}, trouble.warnings)]
+        kinds += [({"near": words}, patterns) for words, patterns in trouble.near.items()]
+        kinds += [({"near": words, "general": True}, patterns) for words, patterns in trouble.general_near.items()]
+        for kind, patterns in kinds:
+            for pattern in patterns:
+                line = pattern.startswith("\n")
+                found.append(Rule(trouble, tuple(map(plain, pattern.split("*"))), whole_line=line, **kind))
+    return found
 
 
-def _letters(pattern: str, text: str) -> int:
-    """How many letters of `pattern` stand in `text`: all but its stars, or 0 if it does not fit."""
-    first, *rest = pattern.split("*")
-    start = text.find(first)
-    while start >= 0:
-        end = start + len(first)
-        for piece in rest:
-            here = text.find(piece, end)
-            if here < 0 or "\n" in text[end:here]:  # a star stays within its line
-                break
-            end = here + len(piece)
-        else:
-            return len(first) + sum(map(len, rest))
-        start = text.find(first, start + 1)
-    return 0
+class Match(NamedTuple):
+    """A rule that fits one of the exceptions, or what stands around them."""
+
+    rule: Rule
+    number: int  # the rule's place in the catalogue
+    raised: Raised
+    depth: int  # 0 for the last exception, 1 for the one that it came from
+    start: int  # where in the text, in `plain` form
+    end: int
+    place: int = 0  # of a warning: where in all that was pasted
+
+    @property
+    def order(self) -> tuple:
+        """The smallest comes first; the docstring of this module says it in words."""
+        kind = (self.rule.warning, self.rule.general, not self.raised.error, self.raised.vague)
+        place = (self.depth, self.start)
+        if self.rule.warning:  # of several the last
+            place = (-self.place, 0)
+        return (*kind, *place, -self.end, not self.rule.near, self.number)
+
+
+def _matches(raised: list[Raised], near: str) -> list[Match]:
+    found, everything = [], plain(near)
+    for depth, one in enumerate(raised):
+        text, line = plain(one.text), plain(one.text.strip().partition("\n")[0]).removesuffix(":")
+        for number, rule in enumerate(_rules()):
+            if (span := rule.span(text, line)) and _is_near(rule, near):
+                place = everything.find(text[slice(*span)]) if rule.warning else 0
+                found.append(Match(rule, number, one, depth, *span, place))
+    return found
+
+
+def _search(raised: list[Raised], what: BaseException | str) -> tuple[list[Trouble], list[Trouble]]:
+    """The entries that fit, the likeliest first; and those of warnings that stand beside an error."""
+    near = whole_text(what).lower()
+    matches = _matches(raised, near + near.replace("\n", ""))  # the second where a terminal has cut a word
+    errors = any(one.error for one in raised)
+    failed = errors or any(_speaks_of_failure(one, matches) for one in raised)
+    beside = [m for m in matches if failed and not m.raised.error and (m.rule.warning or m.raised.warning)]
+    found = [m for m in matches if m not in beside]
+    if errors and not any(
+        match.raised.error for match in found
+    ):  # what stands around an unknown error is not its cause
+        found, beside = [], beside + found
+    best, others = (sorted(some, key=lambda match: match.order) for some in (found, beside))
+    troubles = list(dict.fromkeys(match.rule.trouble for match in best))
+    return troubles, [trouble for trouble in dict.fromkeys(m.rule.trouble for m in others) if trouble not in troubles]
+
+
+def _speaks_of_failure(one: Raised, matches: list[Match]) -> bool:
+    """Whether a text says that something failed, beside the warnings in it that the catalogue knows."""
+    text = plain(one.text)
+    for match in matches:
+        if match.raised is one and match.rule.warning:
+            text = text[: match.start] + " " * (match.end - match.start) + text[match.end :]
+    return not one.warning and FAILED.search(text) is not None
+
+
+def _is_near(rule: Rule, text: str) -> bool:
+    """Whether one of the words that a rule wants stands in `text`; True if it wants none."""
+    return not rule.near or re.search(rf"(?<![a-z0-9])(?:{rule.near})(?![a-z0-9])", text) is not None
 
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
     """What `explain()` found; a notebook shows it as Markdown, a terminal as text."""
 
-    about: Raised | None  # the error in question: the last of the chain, or the last of a text
-    troubles: list[Trouble]  # the most specific first; empty if the catalogue does not know it
+    about: Raised | None  # the error in question: the last one
+    troubles: list[Trouble]  # the likeliest first; empty if the catalogue does not know it
+    beside: list[Trouble] = field(default_factory=list)  # of warnings and other lines around the error
 
     def __repr__(self) -> str:
         if not self.troubles:
-            return _unknown(self.about)
+            return "\n".join([_unknown(self.about), *map(_also, self.beside[:2])])
         best, *others = self.troubles[:3]
         lines = [f"{best.id}  {best.symptom}", textwrap.fill(best.cause, 100), textwrap.fill(f"Cure: {best.cure}", 100)]
-        lines += ["", textwrap.indent(best.code, "    "), "", _more(best)]
+        places = [f"More: {PAGE}#{best.id}", *_facts(best), *best.threads[:3]]
+        more = textwrap.fill(", ".join(places), 100, break_long_words=False, break_on_hyphens=False)
+        lines += ["", textwrap.indent(best.code, "    "), "", more]
         lines += [f'Also possible: {other.id} {other.symptom}. See explain("{other.id}").' for other in others]
-        return "\n".join(lines)
+        return "\n".join([*lines, *map(_also, self.beside[:2])])
 
     def _repr_markdown_(self) -> str:
         if not self.troubles:
-            return f"```\n{_unknown(self.about)}\n```"
+            return f"```\n{self}\n```"
         best, *others = self.troubles[:3]
         lines = [f"**{best.id} {best.symptom}**", f"{best.cause}", f"**Cure:** {best.cure}", f"```\n{best.code}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
-        lines.append(", ".join([f"More: [lesson 11]({LESSON}#{best.anchor})", *_facts(best), *threads]))
+        lines.append(", ".join([f"More: [{PAGE}](../{PAGE}#{best.id})", *_facts(best), *threads]))
         lines += [f'Also possible: {other.id} {other.symptom}. See `explain("{other.id}")`.' for other in others]
-        return "\n\n".join(lines)
+        return "\n\n".join([*lines, *map(_also, self.beside[:2])])
 
 
-def _more(trouble: Trouble) -> str:
-    places = [f"More: notebooks/{LESSON}#{trouble.anchor}", *_facts(trouble), *trouble.threads[:3]]
-    return textwrap.fill(", ".join(places), 100, break_long_words=False, break_on_hyphens=False)
+def _also(trouble: Trouble) -> str:
+    return f'Also in the text, and not the cause: {trouble.id} {trouble.symptom}. See explain("{trouble.id}").'
 
 
 def _facts(trouble: Trouble) -> list[str]:
@@ -190,9 +289,9 @@ def explain(what: BaseException | str | None = None) -> Explanation:
             raise ValueError(f"There is no entry {id} in the catalogue: give explain() the error's text.")
         raised = read_text(what)
     else:
-        error = last_error() if what is None else what
-        raised = [] if error is None else read_error(error)
-    return Explanation(raised[-1] if raised else None, _search(raised))
+        what = last_error() if what is None else what
+        raised = [] if what is None else read_error(what)
+    return Explanation(raised[0] if raised else None, *(_search(raised, what) if raised else ([], [])))
 
 
 def _add_line_under_tracebacks() -> None:
@@ -245,23 +344,43 @@ def _shell():
 explain.on, explain.off = _add_line_under_tracebacks, _leave_tracebacks_alone
 
 
-USAGE = """Give it the error:
-  python -m qwen_helpers explain "TypeError: ..."
-or save the text in a file:
-  python -m qwen_helpers explain < error.log
-  Get-Content error.log | python -m qwen_helpers explain   (PowerShell)"""
-
-
 def for_terminal(text: str) -> str:
     """`text` without the signs that only notebooks know: %pip, an exclamation mark, {sys.executable}."""
     text = text.replace("%pip", "python -m pip").replace('"{sys.executable}"', "python")
     return re.sub(r"(?m)^    !", "    ", text)
 
 
+def _pasted() -> str:
+    """What is pasted into the terminal, up to an empty line after which nothing follows at once."""
+    print("Paste the error here, then press Enter on an empty line:", file=sys.stderr)
+    lines: queue.Queue = queue.Queue()
+
+    def read():
+        for line in sys.stdin:
+            lines.put(line)
+        lines.put("")  # Ctrl-D, on Windows Ctrl-Z
+
+    threading.Thread(target=read, daemon=True).start()
+    text = ""
+    while True:
+        try:  # a traceback holds empty lines, too, and a paste arrives at once
+            line = lines.get(timeout=0.5 if re.search(r"\S\s*\n\n$", text) else None)
+        except queue.Empty:
+            return text
+        if not line:
+            return text
+        text += line
+
+
 def main(arguments: list[str]) -> None:
-    """Explain the words of the command line, or what is piped in. Exit code 1 if the catalogue does not know it."""
-    if not arguments and sys.stdin.isatty():
-        sys.exit(USAGE)
-    explanation = explain(" ".join(arguments) or sys.stdin.read())
+    """Explain the words of the command line, what is piped in, or what is pasted. Exit code 1 if it is not known."""
+    for stream in (sys.stdin, sys.stdout):  # a log, and a name in it, may hold any letter
+        stream.reconfigure(errors="replace")
+    text = " ".join(arguments) or (_pasted() if sys.stdin.isatty() else sys.stdin.read())
+    explanation = explain(text)
     print(for_terminal(str(explanation)))
     sys.exit(not explanation.troubles)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

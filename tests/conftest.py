@@ -13,7 +13,7 @@ from qwen_helpers.engines import paddle
 from qwen_helpers.folders import TINY_CHAT, TINY_THINKING, course_root
 from qwen_helpers.labs.hub import Hub
 
-pytest.register_assert_rewrite("engine_checks")
+pytest.register_assert_rewrite("engine_checks", "raised")
 
 
 def pytest_sessionstart(session):

@@ -40,17 +40,15 @@ def printed(cell) -> str:
 def python_of(name: str) -> str:
     """The Python of a lesson's kernel. Skips the test of a lesson that cannot run in it.
 
-    Where lesson 7's kernel was not made, its tests and those of lesson 11, which starts it, are skipped; in CI they
-    fail.
+    Where lesson 7's kernel was not made, its tests are skipped; in CI they fail.
     """
     if name == "08_speed_and_memory" and sys.version_info < (3, 11):
         pytest.skip("Lesson 8 needs onnxruntime-genai, which has no wheels for Python 3.10.")
     paddle = KERNELS["07_paddlenlp"]["name"]
-    if name not in ("07_paddlenlp", "11_troubleshooting"):
+    if name not in KERNELS:
         return sys.executable
     try:
-        python = KernelSpecManager().get_kernel_spec(paddle).argv[0]
+        return KernelSpecManager().get_kernel_spec(paddle).argv[0]
     except NoSuchKernel:
         reason = f"The kernel {paddle} is missing: run `python course.py` without --no-paddle."
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return python if name in KERNELS else sys.executable

@@ -1,8 +1,8 @@
-"""Write the records of the troubles: `python tests/record_troubles.py [--lesson] [--environments FOLDER]`.
+"""Write the records of the troubles: `python tests/record_troubles.py [--environments FOLDER]`.
 
-Three sources: the snippets of troubles_elsewhere.py; lesson 11's cells, run here with whole tracebacks; and packages of
-other versions, which are downloaded into FOLDER (0.6 GB). What is not asked for keeps its record. The texts are for
-explain()'s tests and for lesson 11, which shows those that it cannot raise. Paths of this machine are replaced.
+Two sources: the functions of tests/raised, which run here; and, where a folder is named, packages of other versions,
+which are downloaded into it (0.6 GB). What is not asked for keeps its record. Paths of this machine are replaced. A
+record's field "notebook_traceback" is how IPython showed the same error; it was recorded once and is kept.
 """
 
 import json
@@ -10,61 +10,75 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 
-from lessons import ROOT, read, run
+import pytest
+from lessons import ROOT
+from raised import entries, kind
+from raised.the import The
 from refresh import without_paths
-from troubles_elsewhere import HERE, environments
-from troubles_lesson import COLOURS, LESSON_10, entries
+from troubles_elsewhere import environments
 
 from qwen_helpers.labs.other_python import fresh
 
-FILE = ROOT / "qwen_helpers" / "known_troubles" / "recorded.json"  # the lesson reads it, and a class has no tests
+FILE = ROOT / "tests" / "raised" / "recorded.json"
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def versions(*names) -> str:
     return ", ".join(f"{name} {version(name).split('+')[0]}" for name in names or ("transformers", "torch", "ms-swift"))
 
 
-def raised(code: str, **how) -> dict:
-    """The error of `code` in a fresh Python: {"text": "TypeName: text", "traceback"}."""
-    try:
-        fresh(code, **how)
-    except Exception as error:
-        traceback = COLOURS.sub("", getattr(error, "traceback", ""))
-        return {"text": text_of(error), "traceback": tidy(traceback)}
-    raise AssertionError(f"nothing was raised by\n{code}")
-
-
-def text_of(error: Exception) -> str:
-    said = str(error)
-    return tidy(said if said.startswith("ERROR") else f"{type(error).__name__}: {said}")  # a line of pip's has no type
+def text_of(what: Exception | str) -> str:
+    """An error as "TypeName: text"; a text that stood in a log as it is."""
+    return tidy(what if isinstance(what, str) else f"{type(what).__name__}: {what}")
 
 
 def tidy(text: str) -> str:
-    """`text` without paths and ports of this machine."""
+    """`text` without paths and ports of this machine, and with / between the folders of those that are left."""
     text = re.sub(r"('127\.0\.0\.1', (?:port=)?)\d+", r"\g<1>8000", without_paths(text))
+    text = re.sub(r"\b(?:practice|qwen_helpers)\\[\w.\\-]+", lambda path: re.sub(r"\\+", "/", path[0]), text)
     return re.sub(r"/\S*/(_no_deps\w+)/", ".venv/site-packages/", text).rstrip()
 
 
-def from_lesson() -> dict:
-    """The entries that lesson 11 raises. It is run with whole tracebacks; the stored lesson has one line each."""
-    notebook = read(LESSON_10)
-    for cell in notebook.cells:
-        cell.source = cell.source.replace("%xmode Minimal", "%xmode Plain")
-    found = {}
-    for name, texts in entries(run(notebook, LESSON_10)).items():
-        if texts:
-            (text, traceback), *more = texts
-            record = {"text": tidy(text), "traceback": tidy(traceback), "versions": versions(), "today": "lesson 11"}
-            found[name] = record | ({"others": [tidy(other) for other, _ in more]} if more else {})
-    return found
+def record(error: Exception | str, frames) -> dict:
+    """{"text", "traceback"}; the traceback of an error in another Python is the one over there."""
+    there = getattr(error, "traceback", "")
+    if not isinstance(error, str) and not there:
+        there = "".join(traceback.format_exception(type(error), error, frames))
+    return {"text": text_of(error), "traceback": tidy(COLOURS.sub("", there))}
+
+
+def happened(function, the: The) -> dict | None:
+    """What an entry's function stops with, or which text it shows; None for the others."""
+    try:
+        text = the.call(function)
+    except Exception as error:
+        if kind(function) != "raises":
+            raise
+        return record(error, error.__traceback__.tb_next.tb_next)  # from the entry's function on
+    if kind(function) == "raises":
+        raise AssertionError(f"{function.__name__} has raised nothing")
+    return record(text, None) if text else None
 
 
 def from_here() -> dict:
-    today = {"versions": versions(), "today": "tests/troubles_elsewhere.py"}
-    return {name: raised(each.raises, hide=each.hide) | today for name, each in HERE.items()}
+    """The entries of tests/raised with an error or a text. Those whose packages are missing are named and left out."""
+    found = {}
+    for name, functions in entries().items():
+        try:
+            with The() as the:
+                records = [each for each in (happened(function, the) for function in functions) if each]
+        except pytest.skip.Exception as why:
+            print(f"{name} keeps its record: {why}")
+            continue
+        if records:
+            first, *others = records
+            found[name] = {**first, "versions": versions(), "today": "tests/raised"}
+            found[name] |= {"others": [other["text"] for other in others]} if others else {}
+    return found
 
 
 def from_environments(folder: Path) -> dict:
@@ -77,19 +91,26 @@ def from_environments(folder: Path) -> dict:
                 pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(target), *each.packages]
                 subprocess.run(pip, check=True)
             path = os.pathsep.join([str(target), str(ROOT)])
-            record = raised(each.raises, python=each.python, PYTHONPATH=path)
-            found.setdefault(name, []).append({**record, "versions": each.versions})
+            try:
+                fresh(each.raises, python=each.python, PYTHONPATH=path)
+            except Exception as error:
+                found.setdefault(name, []).append({**record(error, None), "versions": each.versions})
+            else:
+                raise AssertionError(f"{name}: nothing was raised by\n{each.raises}")
     return found
 
 
 def main(arguments: list[str]) -> None:
     records = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    for name, record in (from_here() | (from_lesson() if "--lesson" in arguments else {})).items():
-        records[name] = {**record, "older": records.get(name, {}).get("older", [])}
+    for name, new in from_here().items():
+        old = records.get(name, {})
+        records[name] = {**new, "older": old.get("older", [])}
+        if "notebook_traceback" in old:
+            records[name]["notebook_traceback"] = old["notebook_traceback"]
     if "--environments" in arguments:
         folder = Path(arguments[arguments.index("--environments") + 1])
         for name, (first, *others) in from_environments(folder).items():
-            older = [record["text"] for record in others]
+            older = [each["text"] for each in others]
             if "today" in records.get(name, {}):  # raised with today's versions as well
                 records[name]["older"] = [first["text"], *older]
             else:

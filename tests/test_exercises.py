@@ -171,10 +171,23 @@ def honest_rate(seconds, tokens):
     return tokens / median(seconds[1:])
 
 
-def first_cause(error):
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-    return error
+LINES = {"why": 4, "own code": 10, "line of data.jsonl": 2}
+MENDED = """
+def ask(model, tokenizer, question):
+    messages = [{"role": "user", "content": question}]
+    inputs = tokenizer.apply_chat_template(messages, return_tensors="pt", add_generation_prompt=True)
+    output = model.generate(**inputs, max_new_tokens=60, do_sample=False)
+    begin = inputs["input_ids"].shape[1]
+    return tokenizer.decode(output[0][begin:], skip_special_tokens=True)
+"""
+
+
+def asking(right="", wrong=""):
+    """The mended function, or with one piece of it replaced."""
+    assert not right or MENDED.count(right) == 1
+    names = {}
+    exec(MENDED.replace(right, wrong) if right else MENDED, names)
+    return names["ask"]
 
 
 def reaches_the_model(tokenizer, messages):
@@ -219,9 +232,9 @@ RIGHT = [
     (lesson_10.exercise_2, together),
     (lesson_10.exercise_3, 1008),
     (lesson_10.exercise_3, 0.7 * 2400 / (300 / 180)),
-    (lesson_11.exercise_1, lesson_11.ASKED),
-    (lesson_11.exercise_1, {text: entry.lower() for text, entry in lesson_11.ASKED.items()}),
-    (lesson_11.exercise_2, first_cause),
+    (lesson_11.exercise_1, LINES),
+    (lesson_11.exercise_1, {**LINES, "own code": 9}),
+    (lesson_11.exercise_2, asking()),
     (lesson_11.exercise_3, reaches_the_model),
 ]
 WRONG = [
@@ -355,15 +368,25 @@ WRONG = [
     (lesson_10.exercise_3, 8.0, "70 % is allowed"),
     (lesson_10.exercise_3, 700, "how often"),
     (lesson_10.exercise_3, "1008", "a number"),
-    (lesson_11.exercise_1, "D7", "keep the dict"),
-    (lesson_11.exercise_1, {**lesson_11.ASKED, next(iter(lesson_11.ASKED)): ...}, "fill in 'SafetensorError"),
-    (lesson_11.exercise_1, {**lesson_11.ASKED, next(iter(lesson_11.ASKED)): "D8"}, "D8 is not the entry"),
-    (lesson_11.exercise_1, {**lesson_11.ASKED, list(lesson_11.ASKED)[2]: "C11"}, "the silent ones"),
-    (lesson_11.exercise_2, lambda error: error, "the last error"),
-    (lesson_11.exercise_2, lambda error: error.__cause__ or error.__context__ or error, "one step is not enough"),
-    (lesson_11.exercise_2, lambda error: error.__cause__, "its own beginning"),
-    (lesson_11.exercise_2, lambda error: error if not error.__cause__ else str(error), "the exception itself"),
-    (lesson_11.exercise_2, lambda: None, "TypeError"),
+    (lesson_11.exercise_1, 4, "keep the dict"),
+    (lesson_11.exercise_1, {**LINES, "own code": ...}, "a number after 'own code'"),
+    (lesson_11.exercise_1, {**LINES, "why": 13}, "that it failed, and not why"),
+    (lesson_11.exercise_1, {**LINES, "why": 1}, "a type and a text"),
+    (lesson_11.exercise_1, {**LINES, "own code": 12}, "datasets/builder.py"),
+    (lesson_11.exercise_1, {**LINES, "own code": "train.py"}, "a file that the reader wrote"),
+    (lesson_11.exercise_1, {**LINES, "line of data.jsonl": 1}, "counts from 0"),
+    (lesson_11.exercise_2, asking("max_new_tokens=60", "max_tokens=60"), "does not know"),
+    (lesson_11.exercise_2, asking("**inputs", "inputs"), "two stars"),
+    (lesson_11.exercise_2, asking('"role": "user", "content"', '"user"'), "the keys of the message"),
+    (lesson_11.exercise_2, asking('"user"', '"User"'), "the keys of the message"),
+    (lesson_11.exercise_2, asking("add_generation_prompt=True", "return_dict=True"), "add_generation_prompt"),
+    (lesson_11.exercise_2, asking("[begin:]", ""), "the prompt is still in"),
+    (lesson_11.exercise_2, asking(", skip_special_tokens=True", ""), "without the special tokens"),
+    (lesson_11.exercise_2, asking("max_new_tokens=60, ", ""), "in the middle"),
+    (lesson_11.exercise_2, asking("[begin:]", "[begin + 1 :]"), "should begin with 'A token is"),
+    (lesson_11.exercise_2, lambda model, tokenizer, question: None, "as text"),
+    (lesson_11.exercise_2, lambda model, tokenizer, question: question, "does not hold the question"),
+    (lesson_11.exercise_2, lambda question: question, "TypeError"),
     (lesson_11.exercise_3, lambda tokenizer, messages: True, "22 tokens is empty"),
     (lesson_11.exercise_3, lambda tokenizer, messages: False, "must pass"),
     (lesson_11.exercise_3, lambda tokenizer, messages: len(tokenizer) > 1000, "the role 'User' is lost"),

@@ -1,91 +1,12 @@
-"""Troubles that lesson 11 does not raise in its own cells, each with the lines that raise it and those that cure it.
+"""Troubles of other versions: the packages that each needs, and the lines that raise it. CI does not run them.
 
-`HERE` runs in CI with today's versions (test_troubles_raised.py). `environments()` need packages of other versions,
-which record_troubles.py installs into folders of their own. Both are recorded in known_troubles/recorded.json.
+record_troubles.py installs the packages into folders of their own and records the texts in raised/recorded.json.
 """
 
 import sys
 from dataclasses import dataclass
 
 from lessons import python_of
-
-
-@dataclass(frozen=True)
-class Snippet:
-    """`raises` stops with the trouble, `cure` does the same thing and does not. `hide`: packages missing for `raises`.
-
-    `local` is the part of the text that depends on the operating system, so that only the type is compared elsewhere.
-    """
-
-    raises: str
-    cure: str
-    hide: tuple = ()
-    local: bool = False
-
-
-LOAD = "from qwen_helpers import TINY_CHAT\nfrom transformers import AutoModelForCausalLM as Auto\n"
-SERVE = (
-    "import asyncio, socket\ntaken = socket.socket()\ntaken.bind(('127.0.0.1', 0))\ntaken.listen()\n"
-    "async def serve(port):\n    (await asyncio.start_server(lambda *_: None, '127.0.0.1', port)).close()\n"
-)
-SHELF = """
-import subprocess, sys, tempfile
-from pathlib import Path
-from qwen_helpers.labs.practice import empty_wheel
-shelf = tempfile.mkdtemp(prefix="qwen-practice-")
-empty_wheel(shelf, "transformers", "5.19.0", [])
-empty_wheel(shelf, "vllm", "0.25.0", [])
-wheel = Path(shelf, "vllm-0.25.0-py3-none-any.whl")
-wheel.rename(wheel.with_name("vllm-0.25.0-py3-none-manylinux_2_31_x86_64.whl"))
-def pip(package):
-    options = ["--no-index", "--find-links", shelf, "--dry-run", "--target", shelf, "--no-color"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--platform", "win_amd64", "--only-binary=:all:"]
-    done = subprocess.run([*command, package], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-"""
-HUB = (
-    "import os, tempfile\nfrom qwen_helpers import TINY_CHAT\nfrom qwen_helpers.labs.hub import Hub\n"
-    "from modelscope import snapshot_download\nhub = Hub({'Qwen/Qwen2.5-0.5B-Instruct': TINY_CHAT}).start()\n"
-    "cache = tempfile.mkdtemp(prefix='qwen-practice-')\nos.environ['NO_PROXY'] = '127.0.0.1'\n"
-    "same = {'model_id': 'Qwen/Qwen2.5-0.5B-Instruct', 'cache_dir': cache, 'endpoint': hub.url}\n"
-    "snapshot_download(**same)\nhub.close()\n"
-)
-HERE = {
-    "I9": Snippet(
-        LOAD + "Auto.from_pretrained(TINY_CHAT, device_map='cpu')",
-        LOAD + "Auto.from_pretrained(TINY_CHAT, device_map='cpu')",
-        hide=("accelerate",),
-    ),
-    "G1": Snippet("import torch\ntorch.zeros(1).cuda()", "import torch\ntorch.zeros(1).to('cpu')"),
-    "G8": Snippet(
-        "import torch\ntorch.empty(10**15)",
-        "from qwen_helpers import TINY_CHAT, preflight\nassert 'It fits.' in str(preflight(TINY_CHAT))",
-        local=True,
-    ),
-    "J3": Snippet(
-        "from tqdm.notebook import tqdm\nlist(tqdm(range(2)))",
-        "from tqdm import tqdm\nlist(tqdm(range(2)))",
-        hide=("ipywidgets",),
-    ),
-    "J4": Snippet(
-        "from qwen_helpers.labs.other_python import SecondKernel\nkernel = SecondKernel('python3')\n"
-        "try:\n    kernel.run('input()')\nfinally:\n    kernel.close()",
-        "questions = iter(['Hello!'])\nassert next(questions) == 'Hello!'",
-    ),
-    "V1": Snippet(
-        SERVE + "asyncio.run(serve(taken.getsockname()[1]))",
-        SERVE + "asyncio.run(serve(0))",  # any free port
-        local=True,
-    ),
-    "T6": Snippet(
-        "import onnxruntime_genai as og\nfrom qwen_helpers import TINY_CHAT\nog.Model(str(TINY_CHAT))",
-        # test_onnx.py converts, and runs the result
-        "import onnxruntime_genai\nfrom qwen_helpers.engines.onnx import convert",
-    ),
-    "D4": Snippet(HUB + "snapshot_download(**same)", HUB + "snapshot_download(**same, local_files_only=True)"),
-    "W4": Snippet(SHELF + "pip('vllm')", SHELF + "pip('transformers')"),
-}
 
 
 @dataclass(frozen=True)

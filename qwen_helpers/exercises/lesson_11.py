@@ -1,40 +1,92 @@
-"""Lesson 11's exercises: find the entry, follow a chain of causes, check that a question reaches the model."""
+"""Lesson 11's exercises: read a chain of errors, mend a function, check that a question reaches the model."""
+
+import functools
 
 from qwen_helpers.exercises import Stopped, call
+from qwen_helpers.folders import TINY_CHAT
 
-ASKED = {
-    "SafetensorError: Error while deserializing header: HeaderTooLarge": "D7",
-    "AttributeError: 'Qwen2ForCausalLM' object has no attribute 'chat_stream'": "C1",
-    "no error, but the answers have nothing to do with my questions, and len(tokenizer) is 22": "D10",
+CHAIN = {"why": (4,), "own code": (9, 10), "line of data.jsonl": (2,)}
+HINTS = {
+    ("why", 13): "line 13 says that it failed, and not why: go up, to the error that was its direct cause.",
+    ("why", 12): "line 12 is code that raises the last error: go up, to the error that was its direct cause.",
+    ("why", 6): "line 6 stands between the two errors: the cause is the last line of the upper traceback.",
+    ("why", 3): "line 3 is code of a library: the reason is the line with the type and the text.",
+    ("own code", 12): "line 12 lies in datasets/builder.py, which is a library's: look for a file of the reader's.",
+    ("own code", 11): "line 11 names a file of the library datasets: look for one of the reader's.",
+    ("own code", 3): "line 3 lies in a library's file: look for one of the reader's.",
+    ("own code", 5): "that is the line of train.py; which of the 13 lines above shows it?",
+    ("line of data.jsonl", 1): "row 1 is the second one, since the library counts from 0.",
+    ("line of data.jsonl", 0): "row 0 would be the first line, and the text says row 1.",
 }
 
 
-def exercise_1(asked):
-    if not isinstance(asked, dict) or set(asked) != set(ASKED):
-        return "keep the dict and its three texts, and fill in the entry of each."
-    for text, right in ASKED.items():
-        given = asked[text]
-        if given is ...:
-            return f"fill in {text[:40]!r}: the letter and number of an entry, as text."
-        if str(given).strip().upper() != right:
-            how = "look through section 3, the silent ones" if right == "D10" else "ask explain(...) with that text"
-            return f"{given} is not the entry for {text[:40]!r}: {how}."
+def exercise_1(given):
+    if not isinstance(given, dict) or set(given) != set(CHAIN):
+        return "keep the dict and its three names, and put a number after each."
+    for name, right in CHAIN.items():
+        if given[name] is ...:
+            return f"put a number after {name!r}."
+        if given[name] not in right:
+            where = "look for the line with a type and a text that names something of the reader's."
+            where = "look for a file that the reader wrote." if name == "own code" else where
+            return f"{name}: " + HINTS.get((name, given[name]), f"not {given[name]!r}: {where}")
     return None
 
 
-def exercise_2(function):
-    first, second, third = KeyError("shape"), ValueError("second"), RuntimeError("third")
-    second.__context__, third.__cause__ = first, second
-    if call(function, first) is not first:
-        return "an error without a cause is its own beginning."
-    found = call(function, third)
-    if found is first:
-        return None
-    if found is third:
-        return "that is the last error: go to its __cause__, or if there is none to its __context__."
-    if found is second:
-        return "one step is not enough: go on until neither __cause__ nor __context__ is left."
-    return "return the exception itself."
+QUESTION, ANSWER = "What is a token?", "A token is a piece of text"
+
+
+@functools.cache
+def _tiny_chat():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(TINY_CHAT), AutoTokenizer.from_pretrained(TINY_CHAT)
+
+
+class Listening:
+    """The model, which also notes the prompts that it gets."""
+
+    def __init__(self, model):
+        self.model, self.prompts = model, []
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def generate(self, *arguments, **settings):
+        output = self.model.generate(*arguments, **settings)
+        self.prompts.append(arguments[0] if arguments else settings.get("input_ids", settings.get("inputs")))
+        return output
+
+
+def exercise_2(ask):
+    model, tokenizer = _tiny_chat()
+    model = Listening(model)
+    try:
+        text = call(ask, model, tokenizer, QUESTION)
+    except Stopped as stop:
+        return _why_it_stopped(stop.__cause__) or str(stop)
+    if not isinstance(text, str):
+        return "return the answer as text."
+    prompt = tokenizer.decode(model.prompts[-1][0]) if model.prompts else ""
+    if QUESTION not in prompt:
+        return "no error, but the prompt does not hold the question: look at the keys of the message (C11)."
+    if not prompt.endswith("<|im_start|>assistant\n"):
+        return "no error, but the prompt does not open the assistant's turn: add_generation_prompt (C12)."
+    if QUESTION in text:
+        return "the prompt is still in what you return: cut it off by its number of tokens."
+    if "<|im_end|>" in text:
+        return "the answer ends in <|im_end|>: decode without the special tokens (C4)."
+    if not text.startswith(ANSWER):
+        return f"the answer should begin with {ANSWER!r}, and is {text[:40]!r}."
+    return None if text.endswith(".") else "the answer stops in the middle: give max_new_tokens (C5)."
+
+
+def _why_it_stopped(error):
+    if isinstance(error, AttributeError) and isinstance(error.__context__, KeyError):
+        return "an AttributeError without a text: generate gets a dict whole, spread it with two stars (C2)."
+    if "model_kwargs" in str(error):
+        return "the last line of the error lists the name that generate does not know: it has another one here (C13)."
+    return None
 
 
 class Tokenizer:

@@ -1,17 +1,13 @@
-"""Run a few lines in another Python: a fresh one (`fresh`), or a second kernel (`%%paddle`, after `start_paddle()`).
+"""Run a few lines in a fresh Python.
 
 An error over there is raised here, under its own name and with its own text, so that it looks as if it had happened in
 this notebook. Knows nothing of models.
 """
 
-import atexit
 import json
 import os
 import subprocess
 import sys
-
-from jupyter_client import KernelManager
-from jupyter_client.kernelspec import NoSuchKernel
 
 # Packages in `hidden` are missing for the lines that follow, as in an environment where nobody installed them.
 HIDE = """
@@ -59,55 +55,3 @@ def fresh(code: str, hide=(), folder=None, python=sys.executable, **variables) -
         if not told:
             raise RuntimeError(f"Python stopped with the code {done.returncode}: {said[-1]}")
         raise arrived(*json.loads(told[-1]))
-
-
-class SecondKernel:
-    """A kernel beside the notebook's own, by its name in `jupyter kernelspec list`. Raises NoSuchKernel."""
-
-    def __init__(self, name: str):
-        self.manager = KernelManager(kernel_name=name)
-        self.manager.start_kernel(stderr=subprocess.DEVNULL)
-        atexit.register(self.close)
-        self.client = self.manager.blocking_client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
-
-    def run(self, code: str) -> None:
-        """Run `code` there and print what it prints. Raises the error with which it stopped."""
-        reply = self.client.execute_interactive(code, allow_stdin=False, output_hook=show, timeout=120)["content"]
-        if reply["status"] == "error":
-            raise arrived(reply["ename"], reply["evalue"].rstrip(), "\n".join(reply["traceback"]))
-
-    def close(self) -> None:
-        """End the kernel. A second call does nothing."""
-        if self.manager.has_kernel:
-            self.client.stop_channels()
-            self.manager.shutdown_kernel(now=True)
-
-
-def show(message: dict) -> None:
-    if message["msg_type"] == "stream":
-        print(message["content"]["text"], end="", file=getattr(sys, message["content"]["name"]))
-    elif message["msg_type"] == "execute_result":
-        print(message["content"]["data"]["text/plain"])
-
-
-def start_paddle() -> SecondKernel | None:
-    """Start lesson 7's kernel; from then on a cell that begins with %%paddle runs there. None if it is not installed.
-
-    Without it such a cell raises a RuntimeError that says what to do.
-    """
-    from IPython import get_ipython
-
-    try:
-        kernel = SecondKernel("qwen-paddle")
-    except NoSuchKernel:
-        kernel = None
-
-    def paddle(line: str, cell: str) -> None:
-        if kernel is None:
-            raise RuntimeError("PaddleNLP has its own environment: type `python course.py` without --no-paddle.")
-        kernel.run(cell)
-
-    get_ipython().register_magic_function(paddle, "cell")
-    return kernel
