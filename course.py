@@ -1,8 +1,9 @@
-"""One command to start the course, one to test it, one to teach it:
+"""One command to start the course, one to test it, one to teach it, one for when something fails:
 
     python course.py            make .venv, install, get a first answer from a model, open JupyterLab on lesson 1
     python course.py test       the same set-up, then every test
     python course.py teach OUT  the same set-up, then a folder with everything for a class without internet
+    python course.py explain    what an error is and how it is mended: nothing is set up; paste it, or explain < FILE
 
 It prints what it does, step by step. You can stop it and start it again at any time: .venv and .venv-paddle, in which
 lesson 7 runs, count as complete only when a stamp, which is written last, says so. It makes these two folders and
@@ -44,6 +45,10 @@ PYTHONS = ((3, 12), (3, 11), (3, 10))
 TINY = {"OMP_WAIT_POLICY": "PASSIVE"}
 # Free disk to start with: 2.2, 6 or 1.9 GB stay in use, the rest is room for downloads.
 GB_CPU, GB_CUDA, GB_PADDLE = 3.5, 10, 3
+LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},  # its question about news: no
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},  # TROUBLES.md
+}
 FIRST_QUESTION = "What will this course teach me?"
 LESSON = "notebooks/01_environment.ipynb"
 LESSON_6 = "notebooks/07_paddlenlp.ipynb"
@@ -438,10 +443,9 @@ def set_up(step, options, answer=None):
     if answer:
         answer(step)
     install(step, MAIN, "lab,test", "JupyterLab and the other packages", options.cpu)
-    settings = MAIN.folder / "share/jupyter/lab/settings/overrides.json"  # JupyterLab's question about news: no
-    if not settings.exists():
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text('{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}\n')
+    settings = MAIN.folder / "share/jupyter/lab/settings/overrides.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps(LAB_SETTINGS))
     if lock:
         lock.close()
     if not options.no_paddle:
@@ -572,10 +576,22 @@ def make_pack(step, options):
     return hand_over(command, child_env(**OFFLINE))
 
 
+def explain(words):
+    """What the course's catalogue knows of an error. It needs no environment: who asks may have failed to make one."""
+    if sys.version_info < (3, 10):
+        sys.exit("This Python is older than 3.10, which explain needs. TROUBLES.md is the same as a page.")
+    sys.path.insert(0, str(ROOT))
+    from qwen_helpers import troubles
+
+    troubles.main(words)
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(description="Start the course, test it, or prepare to teach it.")
-    what = "test: run every test; teach OUT: make the folder OUT for a class without internet"
-    parser.add_argument("command", nargs="?", choices=["test", "teach"], help=what)
+    what = (
+        "test: run every test; teach OUT: make the folder OUT for a class without internet; explain: what is this error"
+    )
+    parser.add_argument("command", nargs="?", choices=["test", "teach", "explain"], help=what)
     parser.add_argument("out", nargs="?", metavar="OUT", help="with teach: the folder to make")
     parser.add_argument("-k", metavar="NAME", help="with test: only tests whose name contains NAME")
     parser.add_argument("--all", action="store_true", help="with test: also what takes long and changes rarely")
@@ -604,8 +620,11 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stop from outside ends pip too
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # pip may print what an old console cannot show
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["explain"]:
+        return explain(words[1:])
     try:
-        options = parse(arguments)
+        options = parse(words)
         step = steps(5 - options.no_paddle + (not options.command and not options.no_lab))
         set_up(step, options, None if options.command else first_answer)
         if options.command:

@@ -11,6 +11,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from course import LAB_SETTINGS
+
 ROOT = Path(__file__).resolve().parent.parent
 # Chromium looks for updates and news at every start; a machine without a network has none of that.
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -43,6 +45,7 @@ class JupyterLab:
         ignore = shutil.ignore_patterns(".ipynb_checkpoints", "models", "__pycache__")
         for name in ("notebooks", "images", "qwen_helpers"):
             shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        shutil.copy(ROOT / "TROUBLES.md", folder)
 
     def __enter__(self):
         with socket.socket() as server:
@@ -50,9 +53,10 @@ class JupyterLab:
             self.port = server.getsockname()[1]
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--IdentityProvider.token="]
         command += [f"--ServerApp.root_dir={self.folder}", f"--ServerApp.port={self.port}"]
-        file = self.folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(WHOLE), encoding="utf-8")
+        for plugin, settings in {**LAB_SETTINGS, "@jupyterlab/notebook-extension:tracker": WHOLE}.items():
+            file = self.folder / "settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(settings), encoding="utf-8")
         env = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(self.folder / "settings")}
         self.log = (self.folder / "lab.log").open("w")
         self.process = subprocess.Popen(command, cwd=self.folder, env=env, stdout=self.log, stderr=subprocess.STDOUT)

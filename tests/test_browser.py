@@ -190,6 +190,14 @@ def test_an_error_is_one_sentence_in_the_box(page):
     until(lambda: len(answers(page)) == len(before) + 1)
 
 
+def test_a_link_to_a_trouble_opens_the_page_at_its_entry(page):
+    page.locator(".jp-RenderedMarkdown a[href*='TROUBLES.md']", has_text="S4").first.click()
+    entry = page.locator(".jp-MarkdownViewer [data-jupyter-id=S4]")  # JupyterLab renames the attribute
+    page.wait_for_function("() => document.querySelector('.jp-MarkdownViewer .jp-RenderedMarkdown')?.scrollTop > 1000")
+    place, seen = entry.bounding_box(), page.locator(".jp-MarkdownViewer").bounding_box()
+    assert seen["y"] - 50 <= place["y"] <= seen["y"] + seen["height"], "the entry is not in view"
+
+
 QUESTION, ANSWER = "Which is larger, 9.11 or 9.9?", "9.9 is larger than 9.11."
 
 

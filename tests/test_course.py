@@ -297,7 +297,8 @@ def test_the_first_time_installs_and_the_second_nothing(course):
     assert set_up(course) == EVERYTHING
     assert set_up(course) == []
     settings = json.loads((course.MAIN.folder / "share/jupyter/lab/settings/overrides.json").read_text())
-    assert settings == {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+    assert settings["@jupyterlab/apputils-extension:notification"] == {"fetchNews": "false"}
+    assert settings["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"] == {"markdown": "Markdown Preview"}
 
 
 def test_the_first_answer_comes_before_jupyterlab_is_installed(course):
@@ -1213,3 +1214,25 @@ def test_a_notebook_runs_in_the_paddle_environment():
     folder = this_course.PADDLE.folder
     assert first == [str(folder), f"{folder} {Path(this_course.PADDLE.python()).parent}"]
     assert second == ["3.0.0b4"]
+
+
+# ---- explain ---------------------------------------------------------------------------------------------------------
+
+
+def bare(*arguments, **options):
+    """course.py in a Python that has the standard library and nothing else, in its own process."""
+    command = [sys.executable, "-I", "-S", str(ROOT / "course.py"), "explain", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, encoding="utf-8", **options)
+
+
+def test_explain_needs_no_package():
+    done = bare(input="INFO loading\nKeyError: 'qwen2'\n")
+    assert done.returncode == 0 and done.stdout.startswith("I4  ") and done.stderr == ""
+    done = bare("ZeroDivisionError:", "division by zero")
+    assert done.returncode == 1 and done.stdout.startswith("The course's catalogue does not know this one: Zero")
+
+
+def test_explain_in_a_python_that_is_too_old(course, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 0))
+    with pytest.raises(SystemExit, match="older than 3.10, which explain needs. TROUBLES.md is the same as a page"):
+        course.main(["explain", "x"])

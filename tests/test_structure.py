@@ -147,7 +147,7 @@ def links(text: str) -> list[str]:
 
 def headings(path) -> set[str]:
     text = markdown(read(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
-    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    titles = re.findall(r"^#+ (.+)$", text, re.M) + re.findall(r'<a id="(\w+)"></a>', text)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
@@ -164,7 +164,7 @@ def test_relative_links_resolve(path, notebook):
     check_links(path, markdown(notebook))
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "TROUBLES.md"])
 def test_links_of_the_pages_resolve(name):
     check_links(ROOT / name, (ROOT / name).read_text(encoding="utf-8"))
 

@@ -24,7 +24,7 @@ from qwen_helpers.labs.hub import id_and_folder
 MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
 FILES = ("course.py", "pyproject.toml", "lock.txt", "lock-paddle.txt", "constraints.txt", "constraints-paddle.txt")
 FILES += ("environment.yml", "conftest.py")
-FILES += ("README.md", "CONTRIBUTING.md", "LICENSE", "images", "qwen_helpers", "notebooks")
+FILES += ("README.md", "TROUBLES.md", "CONTRIBUTING.md", "LICENSE", "images", "qwen_helpers", "notebooks")
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
 FOLDED = re.compile(r"The solution is folded below each exercise: click [^.]*three dots\.")
