@@ -33,6 +33,8 @@ from qwen_helpers.folders import course_root, find_folder, model_folder
 
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "modelscope", "ms-swift")
 PADDLE_PACKAGES = ("paddlepaddle", "paddlenlp", "aistudio-sdk", "pyarrow", "tokenizers", "safetensors")  # lesson 7
+# No lesson needs these, and the wrong version of one stops an import of transformers or a model on the GPU.
+GPU_PACKAGES = ("torchvision", "triton-windows" if sys.platform == "win32" else "triton", "flash-attn", "bitsandbytes")
 OTHER_PACKAGES = ("numpy", "psutil", "jupyterlab", "ipykernel", "ipywidgets", "matplotlib")
 # A proxy's address may hold a password, so of these only "set" is shown; the two others are paths or names of models.
 SECRET_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_ENDPOINT")
@@ -144,8 +146,27 @@ def _torch():
         import torch
     except ModuleNotFoundError:
         return "missing, and not needed beside PaddleNLP" if _installed("paddlenlp") else "missing"
-    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
-    return f"built for {build}, torch.cuda.is_available() is {torch.cuda.is_available()}"
+    build = f"CUDA {torch.version.cuda} ({' '.join(torch.cuda.get_arch_list())})" if torch.version.cuda else "the CPU"
+    available = torch.cuda.is_available()
+    cards = [_capability(torch, number) for number in range(torch.cuda.device_count())] if available else []
+    return ", ".join([f"built for {build}, torch.cuda.is_available() is {available}", *cards])
+
+
+def _capability(torch, number):
+    """ "this GPU is sm_89", or what to do if this build holds no code that it can run.
+
+    A GPU runs code for its own major version up to its minor one (sm_), and code that is translated on it from any
+    earlier version (compute_): https://docs.nvidia.com/cuda/cuda-programming-guide/, "Compute Capabilities".
+    """
+    major, minor = torch.cuda.get_device_capability(number)
+    for name in torch.cuda.get_arch_list():
+        kind, digits = re.fullmatch(r"(sm|compute)_(\d+)[af]?", name).groups()
+        built = divmod(int(digits), 10)
+        if built == (major, minor) or built < (major, minor) and (kind == "compute" or built[0] == major):
+            return f"GPU {number} is sm_{major}{minor}"
+    return (
+        f"G7: GPU {number} is sm_{major}{minor}, for which this build holds no code: install another build of PyTorch"
+    )
 
 
 def _variables():
@@ -159,9 +180,20 @@ def _packages():
     with contextlib.suppress(OSError, ImportError):  # no constraints.txt beside an installed package, or no `packaging`
         tested = _tested_versions("constraints-paddle.txt" if paddle else "constraints.txt")
     yield "packages"
-    for name in (PADDLE_PACKAGES if paddle else MODEL_PACKAGES) + OTHER_PACKAGES:
+    gpu = tuple(name for name in GPU_PACKAGES if _installed(name))
+    for name in (PADDLE_PACKAGES if paddle else MODEL_PACKAGES + gpu) + OTHER_PACKAGES:
         version = _installed(name)
         yield f"  {name:<13} {version or 'missing':<14} {_compare(version, tested.get(name))}".rstrip()
+    if absent := [name for name in GPU_PACKAGES if name not in gpu]:
+        yield f"  not here, and needed by no lesson: {', '.join(absent)}"
+
+
+def _import_error(name):
+    """The first line of the error that importing `name` gives, in a Python of its own; empty if there is none."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import torch, {name}"], capture_output=True, text=True, errors="replace", timeout=60
+    )
+    return done.stderr.strip().splitlines()[-1][:120] if done.returncode else ""
 
 
 def _installed(name):
@@ -191,7 +223,25 @@ def _compare(version, tested):
     return mark if mark == "as tested" or not tested else f"{mark}(tested: {tested})"
 
 
+def _misfits(names):
+    """What each of these packages asks of packages that are installed in another version, or not at all."""
+    from packaging.requirements import Requirement
+
+    for name in filter(_installed, names):
+        for wanted in map(Requirement, importlib.metadata.requires(name) or []):
+            if not wanted.marker or wanted.marker.evaluate({"extra": ""}):
+                here = _installed(wanted.name)
+                if here is None or not wanted.specifier.contains(here, prereleases=True):
+                    yield f"{name} {_installed(name)} wants {wanted.name}{wanted.specifier} ({here or 'missing'} here)"
+
+
 def _hints(found):
+    with contextlib.suppress(ImportError):  # no `packaging`
+        misfits = list(_misfits(GPU_PACKAGES if _installed("paddlenlp") else MODEL_PACKAGES + GPU_PACKAGES))
+        if misfits:
+            yield f"! These do not fit together: {'; '.join(misfits)}. Install what belongs together in one command."
+    if _installed("flash-attn") and (error := _import_error("flash_attn_2_cuda")):
+        yield f"! flash-attn cannot be loaded with this PyTorch ({mask(error)}): pip uninstall flash-attn."
     if _installed("swift"):
         cure = "pip uninstall swift, then pip install --force-reinstall ms-swift"
         yield f"! The package swift {_installed('swift')} is OpenStack's file store, not ms-swift: {cure}."

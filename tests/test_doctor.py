@@ -196,6 +196,59 @@ def packages():
     return {part.split()[0]: " ".join(part.split()[1:]) for part in diagnosis._packages()}
 
 
+@pytest.mark.parametrize(
+    ("wanted", "here", "said"),
+    [
+        ("torch==2.12.0", "2.13.0+cpu", "torchvision 0.28.0 wants torch==2.12.0 (2.13.0+cpu here)"),
+        ("torch==2.13.0", "2.13.0+cpu", None),
+        ("torch>=2.10", None, "torchvision 0.28.0 wants torch>=2.10 (missing here)"),
+        ("torch==2.12.0; extra == 'test'", "2.13.0", None),
+    ],
+)
+def test_packages_that_do_not_fit_together(installed, monkeypatch, wanted, here, said):
+    installed({"torchvision": "0.28.0", **({"torch": here} if here else {})})
+    asked = {"torchvision": [wanted]}
+    monkeypatch.setattr(diagnosis.importlib.metadata, "requires", lambda name: asked.get(name))
+    hints = list(diagnosis._hints({"GPU": "", "PyTorch": ""}))
+    assert hints == (
+        [f"! These do not fit together: {said}. Install what belongs together in one command."] if said else []
+    )
+    assert packages()["torchvision"] == "0.28.0"
+    assert packages()["not"] == "here, and needed by no lesson: triton, flash-attn, bitsandbytes"
+
+
+def test_a_flash_attn_that_was_built_for_another_torch(installed, monkeypatch):
+    installed({"flash-attn": "2.8.3"})
+    monkeypatch.setattr(diagnosis.importlib.metadata, "requires", lambda name: None)
+    hints = list(diagnosis._hints({"GPU": "", "PyTorch": ""}))
+    assert hints == [  # it is not installed at all here, so the import fails in its own way
+        "! flash-attn cannot be loaded with this PyTorch (ModuleNotFoundError: No module named 'flash_attn_2_cuda'): "
+        "pip uninstall flash-attn."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("capability", "fits"),
+    [
+        ((8, 9), True),
+        ((8, 6), True),
+        ((9, 0), True),
+        ((7, 5), False),
+        ((12, 0), True),
+        ((6, 1), False),
+        ((8, 0), False),
+    ],
+)
+def test_a_gpu_that_this_build_has_no_code_for(capability, fits):
+    """sm_86 runs on 8.6 and 8.9, sm_90 on 9.0, and compute_90 is translated on anything from 9.0 on."""
+    cuda = types.SimpleNamespace(
+        get_device_capability=lambda number: capability, get_arch_list=lambda: ["sm_86", "sm_90", "compute_90"]
+    )
+    said = diagnosis._capability(types.SimpleNamespace(cuda=cuda), 0)
+    assert said.startswith("G7: GPU 0 is sm_") != fits
+    assert f"sm_{capability[0]}{capability[1]}" in said
+
+
 def test_versions_against_the_tested_ones(alone, installed):
     constraints(
         alone,
@@ -246,7 +299,8 @@ def test_constraints_of_this_repository_are_understood():
             assert re.fullmatch(r"\d+\.\d+\.\d+", tested[name])
 
 
-def test_wrong_swift(installed, person):
+def test_wrong_swift(installed, person, monkeypatch):
+    monkeypatch.setattr(diagnosis.importlib.metadata, "requires", lambda name: None)
     installed({"swift": "2.38.3", "ms-swift": "4.6.0"})
     assert diagnosis.report().splitlines()[-1] == (
         "! The package swift 2.38.3 is OpenStack's file store, not ms-swift: pip uninstall swift, then pip install "
@@ -295,7 +349,7 @@ def test_nvidia(person, monkeypatch):
     assert text.splitlines()[-1].startswith("! There is an NVIDIA GPU, but this PyTorch is built for the CPU")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     text = diagnosis.report()
-    assert line("PyTorch", text).startswith("built for CUDA 13.0, torch.cuda.is_available() is ")
+    assert line("PyTorch", text).startswith("built for CUDA 13.0 (), torch.cuda.is_available() is ")
     assert "!" not in text
 
 
