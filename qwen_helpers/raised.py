@@ -128,6 +128,11 @@ def last_error() -> BaseException | None:
     return sys.exc_info()[1] or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
 
 
+def read(what: BaseException | str) -> list[Raised]:
+    """The exceptions of an error or of a pasted text, the last one first, and what else a text says."""
+    return read_text(what) if isinstance(what, str) else read_error(what)
+
+
 def read_error(error: BaseException) -> list[Raised]:
     """The exception, then what it came from: the chain that Python prints, without `raise ... from None`."""
     chain: list[BaseException] = []
@@ -142,7 +147,7 @@ def _read_one(error: BaseException) -> list[Raised]:
     if isinstance(other, str) and other.strip():  # an error of another process brings that one's traceback as text
         return read_text(other)
     frames = list(traceback.walk_tb(error.__traceback__))
-    files = _with_slashes("\n".join(frame.f_code.co_filename for frame, _ in frames))
+    files = "\n".join(frame.f_code.co_filename for frame, _ in frames).replace("\\", "/")
     statement = linecache.getline(frames[-1][0].f_code.co_filename, frames[-1][1]).strip() if frames else ""
     message = "".join(traceback.format_exception_only(error)).strip()
     return [Raised(message, files, not isinstance(error, Warning), statement, isinstance(error, Warning))]
@@ -197,7 +202,3 @@ def _read_part(part: str, frames: bool) -> tuple[list[Raised], str]:
     code = re.findall(r"^-+> *\d+ +(.*)", above, re.M) or above[end:].split("\n")[1:]  # at the arrow, or below
     outside = ("" if end else above) + part[stop:]
     return [Raised(part[start:stop].strip(), files, True, code[-1].strip() if code else "")], outside
-
-
-def _with_slashes(files: str) -> str:
-    return files.replace("\\", "/")

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from qwen_helpers.raised import FAILED, Raised, last_error, plain, read_error, read_text, whole_text
+from qwen_helpers.raised import FAILED, Raised, last_error, plain, read, whole_text
 
 PAGE = "TROUBLES.md"  # the catalogue as a page; an anchor for each entry
 GROUPS = {
@@ -39,9 +39,7 @@ TRACKERS = {  # where a library's maintainers read questions, by the name of its
     "safetensors": "huggingface/safetensors", "swift": "modelscope/ms-swift", "tokenizers": "huggingface/tokenizers",
     "torch": "pytorch/pytorch", "transformers": "huggingface/transformers",
 }  # fmt: skip
-
-
-COURSE = (
+COURSE = (  # the libraries of the course, as a regular expression
     r"transformers|torch|qwen[\w.]*|modelscope\w*|huggingface\w*|ms-swift|swift|safetensors\w*|tokenizers|accelerate|peft|trl"
     r"|vllm|paddlenlp|paddle|bitsandbytes|auto_?gptq|gptqmodel|autoawq|awq|unsloth|diffusers|sentence_transformers|llama"
     r"|ollama|gguf|onnxruntime\w*|flash_attn|triton|deepspeed|xformers|qwen_helpers"
@@ -90,8 +88,8 @@ class Trouble:
 def catalogue(*files: str) -> tuple[Trouble, ...]:
     """The entries of these files of `known_troubles`, in their order; left out, all those that `explain()` knows."""
     found = []
-    for name in files or GROUPS.values():
-        text = Path(__file__).with_name("known_troubles").joinpath(f"{name}.json").read_text(encoding="utf-8")
+    for file in files or GROUPS.values():
+        text = Path(__file__).with_name("known_troubles").joinpath(f"{file}.json").read_text(encoding="utf-8")
         for entry in json.loads(text):
             lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
             for name in ("near", "general_near"):
@@ -102,13 +100,12 @@ def catalogue(*files: str) -> tuple[Trouble, ...]:
 
 def first_that_fits(file: str, text: str) -> Trouble | None:
     """The first entry of a file of `known_troubles` with a pattern that stands in `text`; None if there is none."""
-    fits = {trouble: any(_span(p.split("*"), text) for p in trouble.patterns) for trouble in catalogue(file)}
-    return next((trouble for trouble, does in fits.items() if does), None)
+    return next((t for t in catalogue(file) if any(_span(pattern.split("*"), text) for pattern in t.patterns)), None)
 
 
 def find(what: BaseException | str) -> list[Trouble]:
     """The catalogue's entries for an exception (with its chain) or a text, the likeliest first; often none."""
-    return _search(read_text(what) if isinstance(what, str) else read_error(what), what)[0]
+    return _search(read(what), what)[0]
 
 
 @dataclass(frozen=True)
@@ -190,15 +187,13 @@ def _search(raised: list[Raised], what: BaseException | str) -> tuple[list[Troub
     matches = _matches(raised, near + near.replace("\n", ""))  # the second where a terminal has cut a word
     errors = any(one.error for one in raised)
     failed = errors or any(_speaks_of_failure(one, matches) for one in raised)
-    beside = [m for m in matches if failed and not m.raised.error and (m.rule.warning or m.raised.warning)]
-    found = [m for m in matches if m not in beside]
-    if errors and not any(
-        match.raised.error for match in found
-    ):  # what stands around an unknown error is not its cause
-        found, beside = [], beside + found
-    best, others = (sorted(some, key=lambda match: match.order) for some in (found, beside))
-    troubles = list(dict.fromkeys(match.rule.trouble for match in best))
-    return troubles, [trouble for trouble in dict.fromkeys(m.rule.trouble for m in others) if trouble not in troubles]
+    known = any(match.raised.error for match in matches)
+    found, beside = {}, {}  # dicts, so that each trouble comes once, in this order
+    for match in sorted(matches, key=lambda match: match.order):
+        warns = failed and not match.raised.error and (match.rule.warning or match.raised.warning)
+        around_unknown = errors and not known  # what stands around an error that is not known is not its cause
+        (beside if warns or around_unknown else found)[match.rule.trouble] = None
+    return list(found), [trouble for trouble in beside if trouble not in found]
 
 
 def _speaks_of_failure(one: Raised, matches: list[Match]) -> bool:
@@ -287,11 +282,9 @@ def explain(what: BaseException | str | None = None) -> Explanation:
             return Explanation(None, entry)
         if re.fullmatch(r"[A-Z]\d{1,2}", id):
             raise ValueError(f"There is no entry {id} in the catalogue: give explain() the error's text.")
-        raised = read_text(what)
-    else:
-        what = last_error() if what is None else what
-        raised = [] if what is None else read_error(what)
-    return Explanation(raised[0] if raised else None, *(_search(raised, what) if raised else ([], [])))
+    what = last_error() if what is None else what
+    raised = [] if what is None else read(what)
+    return Explanation(raised[0], *_search(raised, what)) if raised else Explanation(None, [])
 
 
 def _add_line_under_tracebacks() -> None:

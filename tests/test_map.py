@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from lessons import python_of, read
-from troubles_lesson import LESSON_10
+from troubles_lesson import LESSON_11
 
 from qwen_helpers import TINY_CHAT
 
@@ -60,7 +60,7 @@ sys.stdout.write("\\nANSWER " + json.dumps(said))
 
 def rows(title: str) -> list[tuple[str, str]]:
     """(code, what the second column says) of the table whose first heading is `title`."""
-    text = "\n\n".join(cell.source for cell in read(LESSON_10).cells if cell.cell_type == "markdown")
+    text = "\n\n".join(cell.source for cell in read(LESSON_11).cells if cell.cell_type == "markdown")
     table = text[text.index(f"| {title} |") :].split("\n\n")[0].splitlines()[2:]
     found = []
     for line in table:

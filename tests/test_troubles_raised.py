@@ -20,7 +20,7 @@ from raised.the import HELLO, The
 from record_troubles import FILE, text_of
 from second_kernel import SecondKernel
 from troubles_elsewhere import environments
-from troubles_lesson import LESSON_10, sections
+from troubles_lesson import LESSON_11, sections
 
 from qwen_helpers.labs.other_python import arrived, fresh
 from qwen_helpers.troubles import GROUPS, catalogue, find
@@ -130,7 +130,7 @@ def test_the_traceback_of_a_notebook_leads_to_the_same_entry(name):
 
 # What the lesson shows
 
-SECTIONS = [(name, cells) for name, cells in sections(read(LESSON_10)) if name]
+SECTIONS = [(name, cells) for name, cells in sections(read(LESSON_11)) if name]
 
 
 @pytest.mark.parametrize(("name", "cells"), SECTIONS, ids=[name for name, _ in SECTIONS])

@@ -69,16 +69,15 @@ def entry(trouble: Trouble) -> str:
 
 
 def page() -> str:
+    assert set(TITLES) == set(GROUPS), "each group has a title"
     troubles = {trouble.id: trouble for trouble in catalogue()}
-    most = "\n".join(f"- [{troubles[id].id}](#{id}) {heading(troubles[id])}" for id in MOST_MET if id in troubles)
+    most = "\n".join(f"- [{id}](#{id}) {heading(troubles[id])}" for id in MOST_MET)
     parts = [HEAD.format(count=len(troubles), most=most)]
     for letter, title in TITLES.items():
         entries = [trouble for trouble in troubles.values() if trouble.id.startswith(letter)]
-        if entries:
-            parts += [f"## {title}\n", *map(entry, entries)]
+        parts += [f"## {title}\n", *map(entry, entries)]
     return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    assert set(TITLES) == set(GROUPS)
     (ROOT / PAGE).write_text(page(), encoding="utf-8")

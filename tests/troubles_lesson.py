@@ -4,7 +4,7 @@ import re
 
 from lessons import ROOT
 
-LESSON_10 = ROOT / "notebooks" / "11_troubleshooting.ipynb"
+LESSON_11 = ROOT / "notebooks" / "11_troubleshooting.ipynb"
 
 
 def sections(notebook):

@@ -11,10 +11,8 @@ LOAD = "from qwen_helpers import TINY_CHAT\nfrom transformers import AutoModelFo
 
 def raises_I1(the):
     """An empty package with the name and the version of OpenStack's file store, on a path of its own."""
-    wrong = the.disk / "wrong" / "swift"
-    wrong.mkdir(parents=True)
-    (wrong / "__init__.py").write_text('__version__ = "2.38.3"\n')
-    fresh("from swift import TransformersEngine", PYTHONPATH=str(wrong.parent))
+    wrong = the.package("wrong/swift", '__version__ = "2.38.3"\n')
+    fresh("from swift import TransformersEngine", PYTHONPATH=str(wrong))
 
 
 def cures_I1(the):
@@ -60,10 +58,8 @@ def cures_I5(the):
 
 def gone_I7(the):
     """A charset_normalizer that is broken was the cause; today the import succeeds with one."""
-    fake = the.disk / "fake" / "charset_normalizer"
-    fake.mkdir(parents=True)
-    (fake / "__init__.py").write_text("raise AttributeError('a broken installation')\n")
-    fresh("from huggingface_hub import create_repo; assert create_repo", PYTHONPATH=str(fake.parent))
+    fake = the.package("fake/charset_normalizer", "raise AttributeError('a broken installation')\n")
+    fresh("from huggingface_hub import create_repo; assert create_repo", PYTHONPATH=str(fake))
 
 
 def raises_I8(the):

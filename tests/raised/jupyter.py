@@ -96,11 +96,9 @@ def cures_J5(the):
 
 def shop(the):
     """A package of two files; the second line of its __init__.py fails."""
-    folder = the.disk / "shop"
-    folder.mkdir(exist_ok=True)
-    (folder / "__init__.py").write_text("from shop import stock\nimport a_package_that_is_missing\n")
-    (folder / "stock.py").write_text("apples = 3\n")
-    sys.path.insert(0, str(the.disk))
+    path = the.package("shop", "from shop import stock\nimport a_package_that_is_missing\n")
+    (path / "shop" / "stock.py").write_text("apples = 3\n")
+    sys.path.insert(0, str(path))
     return patch.dict(sys.modules)
 
 
@@ -126,7 +124,7 @@ def raises_J6_2(the):
 
 def cures_J6(the):
     """The cause mended, and a fresh Python."""
-    (the.disk / "shop" / "__init__.py").write_text("from shop import stock\n")
+    the.package("shop", "from shop import stock\n")
     fresh("import shop; from shop.stock import apples; assert apples == 3 and shop.stock", folder=the.disk)
 
 

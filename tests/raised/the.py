@@ -78,8 +78,7 @@ class The:
     @property
     def prompt(self):
         """The messages as tensors, with their attention mask."""
-        settings = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
-        return self.tokenizer.apply_chat_template(self.messages, **settings)
+        return prompt_of(self.messages, self.tokenizer)
 
     def load(self, folder=TINY_CHAT, **settings):
         from transformers import AutoModelForCausalLM
@@ -94,9 +93,7 @@ class The:
     def answer(self, model=None, messages=None, tokenizer=None, **settings) -> str:
         """Lesson 3's function; of what is left out it takes the sound one."""
         model, tokenizer = model or self.model, self.tokenizer if tokenizer is None else tokenizer
-        prompt = tokenizer.apply_chat_template(
-            messages or self.messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-        )
+        prompt = prompt_of(messages or self.messages, tokenizer)
         output = model.generate(**prompt, **{"max_new_tokens": 40, "do_sample": False, **settings})
         return tokenizer.decode(output[0][prompt["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -104,6 +101,13 @@ class The:
 
     def copy(self, name, model=TINY_CHAT) -> Path:
         return Path(shutil.copytree(model, self.disk / name))
+
+    def package(self, name, code) -> Path:
+        """A package that holds `code`; `name` may begin with a folder. What comes back goes into the search path."""
+        folder = self.disk / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "__init__.py").write_text(code)
+        return folder.parent
 
     def edit(self, file, **changes) -> None:
         """Change keys of a JSON file; None takes a key out."""
@@ -143,6 +147,11 @@ class The:
     def paddle(self, code, **names) -> None:
         """Run `code` in lesson 7's kernel, where PADDLE was run; `names` are texts that it needs."""
         paddle().run("\n".join(f"{name} = {str(value)!r}" for name, value in names.items()) + "\n" + code)
+
+
+def prompt_of(messages, tokenizer):
+    settings = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
+    return tokenizer.apply_chat_template(messages, **settings)
 
 
 @functools.cache
