@@ -13,6 +13,7 @@ COMMANDS = {
     "hub": ("labs.hub", "serve model folders to a room, one download for all"),
     "serve": ("labs.serve", "serve a model to a class"),
     "convert": ("engines.onnx", "convert a model to 4 bits"),
+    "gguf": ("engines.llama_cpp", "write a model to a GGUF file for llama.cpp, Ollama and LM Studio"),
     "measure": ("tools.measure", "measurements, each with a table and a line of JSON"),
     "teach": ("tools.teach", "make the teacher's pack"),
     "train": ("tools.tiny_training", "train the three tiny models"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # Bits per weight. In 8 and 4 bits one float32 scale belongs to each block of 128 weights, as `engines/onnx.py` makes
 # them.
 BITS = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0, "int8": 8 + 32 / 128, "int4": 4 + 32 / 128}
+BITS |= {"q8_0": 8 + 16 / 32, "q4_0": 4 + 16 / 32}  # llama.cpp's: 32 weights share a scale of 16 bits
 OTHER_FILES = 16_000_000  # bytes beside the weights, nearly all tokenizer: Qwen3-0.6B 15.9 MB, Qwen2.5-0.5B 11.5 MB
 
 

@@ -78,6 +78,9 @@ def save_random_model(folder, family, shard_size="50GB", **changes):
         text = {
             **shape, "num_hidden_layers": 4, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
             "linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_conv_kernel_dim": 4,
+            "rope_parameters": {  # a quarter of 16 numbers is turned, in pairs: 2, and not the default's 11 + 11 + 10
+                "rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.25, "mrope_section": [1, 1, 0]
+            },
         }  # fmt: skip
         vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
         shape = {"text_config": text, "vision_config": vision, "tie_word_embeddings": True}

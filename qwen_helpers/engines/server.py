@@ -19,7 +19,7 @@ OPENAI = {
     "temperature": "temperature",
     "top_p": "top_p",
 }  # transformers' name: OpenAI's
-MORE = {"top_k", "repetition_penalty", "min_p"}  # most servers know them, OpenAI's own does not
+MORE = {name: name for name in ("top_k", "repetition_penalty", "min_p")}  # most servers know them, OpenAI's does not
 NOT_THERE = "does not answer: start it, or check the address and the port."
 BROKE_OFF = "broke off in the middle of the answer: ask again."
 PATIENCE = 60  # seconds without a new piece; the first one may have to wait for forty others
@@ -34,6 +34,7 @@ class ServerEngine:
 
     name = "server"
     context = sys.maxsize  # only the server knows it
+    more = MORE  # transformers' name: the server's
 
     def __init__(self, url: str, api_key: str | None = None, model: str | None = None, timeout: float = PATIENCE):
         """Connect to `url`, which ends in /v1 for most servers, and take its model, the first one if there are several.
@@ -86,13 +87,13 @@ class ServerEngine:
         for a setting that the API does not have.
         """
         greedy = generation.pop("do_sample", None) is False
-        if unknown := set(generation) - set(OPENAI) - MORE:
+        if unknown := set(generation) - set(OPENAI) - set(self.more):
             names = ", ".join(sorted(unknown))
             raise ValueError(f"A server has no setting {names}: leave it out.")
         settings = {OPENAI[name]: value for name, value in generation.items() if name in OPENAI}
         if greedy:
             settings["temperature"] = 0
-        more = {name: generation[name] for name in MORE & set(generation)}
+        more = {self.more[name]: value for name, value in generation.items() if name in self.more}
         if template:
             more["chat_template_kwargs"] = template
         reason, usage, thinking, answered = None, None, False, False

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from qwen_helpers.engines import llama_cpp
 from qwen_helpers.engines.onnx import convert, has_linear_attention
 from qwen_helpers.folders import model_folder
 from qwen_helpers.labs.speed import Peak, bandwidth, timed_answer
@@ -26,9 +27,9 @@ from qwen_helpers.tools.shapes import random_model, save_random, shape
 
 ENGINES = (
     "transformers float32", "transformers bfloat16", "compiled bfloat16", "ms-swift bfloat16",
-    "torchao int8", "onnx int8", "onnx int4",
+    "torchao int8", "onnx int8", "onnx int4", "llama.cpp float16", "llama.cpp q8_0", "llama.cpp q4_0",
 )  # fmt: skip
-BASE = "transformers bfloat16"
+BASE, OTHER = "transformers bfloat16", "llama.cpp q4_0"  # what the others are compared with
 MESSAGES = [{"role": "user", "content": "讲一个长故事。"}]  # the tiny model's longest answer, 182 tokens
 GPU_TOKENS, GPU_PROMPT = 128, 40
 V100_S = 9.72  # seconds for 128 tokens, printed by that tutorial for 1.5B and for 7B alike
@@ -42,8 +43,9 @@ def compare_engines(
     The model is the folder `model_dir` (default: the lessons' own), or, with `size`, random weights in the shape of
     Qwen2.5-0.5B and so on, made in a temporary folder. One greedy answer of up to `tokens` tokens, `rounds` times after
     one that warms up, and all of it `passes` times. Ratios are taken within a pass and are medians over the passes, as
-    are the figures. `best_over_transformers_bf16` is the fastest row over transformers in bfloat16. Raises ValueError
-    for a model or shape that cannot be used.
+    are the figures. `best_over_transformers_bf16` is the fastest row over transformers in bfloat16, and
+    `best_over_llama_cpp_q4_0` the fastest of the other engines over llama.cpp in 4 bits. Raises ValueError for a model
+    or shape that cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="qwen-engines-") as temporary:
         if size:
@@ -60,6 +62,10 @@ def compare_engines(
                 start = time.perf_counter()
                 folders[f"onnx {precision}"] = convert(folder, Path(temporary, precision), precision)
                 print(f"converted to {precision} in {time.perf_counter() - start:.0f} s", flush=True)
+        for name in only:
+            if name.startswith("llama.cpp"):
+                precision = name.split()[-1].replace("float", "f")
+                folders[name] = llama_cpp.convert(folder, Path(temporary, f"{precision}.gguf"), precision)
         memory, runs = bandwidth(), {name: [] for name in only}
         for _ in range(passes):
             for name in only:
@@ -74,9 +80,11 @@ def compare_engines(
         "model": f"random weights in the shape of {model.id}" if size else model.id,
         "tokens": tokens, "rounds": rounds, "passes": passes, "bandwidth_gb_per_s": memory, "engines": rows,
     }  # fmt: skip
-    ratios = _ratios(runs)
+    ratios, others = _ratios(runs, BASE), _ratios(runs, OTHER)
     best = max(ratios, key=ratios.get, default=None)
     result |= {"best": best, "best_over_transformers_bf16": ratios.get(best), "over_transformers_bf16": ratios}
+    others = {name: ratio for name, ratio in others.items() if not name.startswith("llama.cpp")}
+    result["best_over_llama_cpp_q4_0"] = max(others.values(), default=None)
     _print_table(result)
     return result
 
@@ -85,6 +93,7 @@ def _measure_in_process(name: str, folder: Path, tokens: int, rounds: int) -> di
     """What the process for one engine prints, or {"error": one sentence}."""
     command = [sys.executable, "-X", "utf8", "-m", "qwen_helpers.tools.measure_engines", name, folder, tokens, rounds]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "0"}
+    env.pop("OMP_WAIT_POLICY", None)  # "passive" makes llama.cpp's threads sleep between operations: a tenth as fast
     done = subprocess.run([str(word) for word in command], capture_output=True, encoding="utf-8", env=env)
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
@@ -97,7 +106,9 @@ def _medians(name: str, results: list[dict], model, gb_per_s: float, reference: 
     if errors:
         return {"error": errors[0]}
     answers = [result.pop("answer") for result in results]
-    row = {key: statistics.median(result[key] for result in results) for key in results[0]}
+    row = {
+        key: statistics.median(result[key] for result in results) for key in results[0] if results[0][key] is not None
+    }
     context = 40 + row["tokens"] // 2  # a prompt of about 40 tokens; on the average half of the answer
     precision = name.split()[-1]
     row["bytes_per_token"] = bytes_per_token(model, precision, context)
@@ -109,9 +120,9 @@ def _medians(name: str, results: list[dict], model, gb_per_s: float, reference: 
     return row
 
 
-def _ratios(runs: dict) -> dict:
-    """{engine: its rate over that of BASE}, the median over the passes; empty if BASE was not measured."""
-    base = runs.get(BASE, [])
+def _ratios(runs: dict, base_name: str) -> dict:
+    """{engine: its rate over that of `base_name`}, the median over the passes; empty if that was not measured."""
+    base = runs.get(base_name, [])
     if not base or any("error" in result for result in base):
         return {}
     return {
@@ -142,6 +153,8 @@ def _print_table(result: dict) -> None:
             f"{name:22} {row['load_s']:7.1f} {row['first_call_s']:8.1f} {row['tokens_per_s']:9.1f} {noise:>13}"
             f" {row['peak_bytes'] / 1e9:5.2f} {ratio:>5} {same:4}  {row['limit']}"
         )
+    if result["best_over_llama_cpp_q4_0"]:
+        print(f"the fastest of the others over {OTHER}: {result['best_over_llama_cpp_q4_0']:.2f}")
     print("x: over transformers in bfloat16; first: the first answer, with warm-up or compiling; GB: peak, answering")
 
 
@@ -152,6 +165,8 @@ def load_engine(name: str, model_dir: str):
         from qwen_helpers.engines.onnx import OnnxEngine
 
         return OnnxEngine(model_dir), {}
+    if kind == "llama.cpp":
+        return llama_cpp.LlamaCppEngine(model_dir), {}
     if kind == "ms-swift":
         from qwen_helpers.engines.swift import SwiftEngine
 
@@ -192,8 +207,10 @@ def measure_engine(name: str, model_dir: str, tokens: int, rounds: int) -> dict:
             sys.exit(f"the answer has {count} token: nothing to measure")
         firsts.append(first)
         rates.append((count - 1) / (seconds - first))
+    weights = share_of_weights(model_dir) if name.startswith("onnx") else None
     return {
         "load_s": load_s,
+        "weights_share": weights,
         "first_call_s": first_call_s,
         "prompt_s": statistics.median(firsts),
         "tokens": count,
@@ -204,6 +221,35 @@ def measure_engine(name: str, model_dir: str, tokens: int, rounds: int) -> dict:
         "load_peak_bytes": load_peak,
         "answer": text,
     }
+
+
+def share_of_weights(model_dir, tokens: int = 32) -> float:
+    """The part of the time of ONNX Runtime's operations that goes into those which read, unpack and multiply weights.
+
+    From its own profile of `tokens` steps; the rest is attention, norms and additions.
+    """
+    import onnxruntime_genai as og
+
+    with tempfile.TemporaryDirectory(prefix="qwen-profile-") as folder:
+        config = og.Config(str(model_dir))
+        profile = {"enable_profiling": str(Path(folder, "profile"))}
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": profile}}}))
+        model = og.Model(config)
+        params = og.GeneratorParams(model)
+        params.set_search_options(max_length=8 + tokens, min_length=8 + tokens)
+        generator = og.Generator(model, params)
+        generator.append_tokens([5] * 8)
+        while not generator.is_done():
+            generator.generate_next_token()
+        del generator, params, model  # the profile is written when the session ends
+        (file,) = Path(folder).iterdir()
+        events = [
+            event for event in json.loads(file.read_text(encoding="utf-8")) if event["name"].endswith("_kernel_time")
+        ]
+    times = {"MatMulNBits": 0, "other": 0}
+    for event in events:
+        times["MatMulNBits" if event["args"]["op_name"] == "MatMulNBits" else "other"] += event["dur"]
+    return times["MatMulNBits"] / sum(times.values())
 
 
 def gpu(sizes=("1.5b", "7b"), rounds: int = 5) -> dict:
