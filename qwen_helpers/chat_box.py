@@ -236,7 +236,7 @@ def bubble(role: str, text: str, thought: str = "") -> widgets.HTML:
         else f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
     )
     style = f"background:{COLOURS.get(role, OTHER)};color:#222;border-radius:6px;"
-    style += "padding:2px 10px;margin:2px 0;line-height:1.5"
+    style += "padding:2px 10px 8px;margin:2px 0;line-height:1.5"  # code at an answer's end has no margin of its own
     return widgets.HTML(f'<div class="qwen-{role}" style="{style}">{inner}</div>')
 
 
