@@ -6,6 +6,7 @@ shows the pieces. Where widgets are not drawn, the conversation appears as plain
 
 import html
 import json
+import re
 import threading
 import time
 from base64 import b64encode
@@ -22,6 +23,9 @@ markdown = mistune.create_markdown(escape=True, plugins=["table"])  # escape: HT
 FULL = {"description_width": "initial"}  # or "Temperature" would be cut
 STOPPED = "Stopped: this turn is not in the history."
 NO_ANSWER = "Only thoughts, no answer: this turn is not in the history"
+NO_QUESTION = "Type a question first."
+# How Qwen's tokenizers write the tokens that steer a model: <|...|> for turns and pictures; thoughts, tools, speech.
+MARKER = re.compile(r"<(?=\|\w+\|>|/?(think|tool_call|tool_response|tts_\w+)>)")
 
 
 class ChatBox(widgets.VBox):
@@ -41,13 +45,14 @@ class ChatBox(widgets.VBox):
         engine = chat.engine
         self.name = ("tiny " if engine.model_dir.parent == TINY_CHAT.parent else "") + engine.model_dir.name
         title = f"<b>{html.escape(self.name)}</b> · {engine.name} · {engine.model.device}"
-        self.messages = widgets.VBox()
-        # column-reverse keeps the newest line in view while it grows
-        flow = widgets.Layout(max_height="26em", overflow="auto", flex_flow="column-reverse", display="flex")
-        self.entry = widgets.Text(placeholder="Ask something, then press Enter", layout=widgets.Layout(width="100%"))
-        self.entry.on_msg(self._typed)
-        self.buttons = {name: widgets.Button(description=name) for name in ("Send", "Stop", "Retry", "Clear")}
-        clicks = {"Send": self._send, "Stop": self.stop, "Retry": self.retry, "Clear": self.clear}
+        # column-reverse keeps the newest line in view while it grows, as long as the box inside it does not scroll too
+        self.messages = widgets.VBox(layout=widgets.Layout(overflow="visible", flex="0 0 auto"))
+        flow = widgets.Layout(max_height="32em", overflow="auto", flex_flow="column-reverse", display="flex")
+        hint, wide = "Ask something, then press Enter", widgets.Layout(width="100%")
+        self.entry = widgets.Textarea(placeholder=hint, rows=2, layout=wide)
+        self.entry.observe(self._typed, "value")
+        clicks = {"Send": self._send, "Stop": self.stop, "Retry": self.retry, "Undo": self.undo, "Clear": self.clear}
+        self.buttons = {name: widgets.Button(description=name) for name in clicks}
         for name, button in self.buttons.items():
             button.layout = widgets.Layout(width="5em", flex="0 0 auto")
             button.on_click(lambda _, click=clicks[name]: click())
@@ -75,9 +80,13 @@ class ChatBox(widgets.VBox):
         ])  # fmt: skip
 
     def ask(self, question: str) -> None:
-        """Start to answer `question`. While an answer is being written, nothing happens."""
-        if not self.buttons["Send"].disabled:
-            self._start(question, self.chat.history)
+        """Start to answer `question`. While an answer is being written, or without a question, nothing happens."""
+        if self.buttons["Send"].disabled:
+            return
+        if question.strip():
+            self._start(harmless(question), self.chat.history)
+        else:
+            self.status.value = NO_QUESTION
 
     def _start(self, question: str, kept: list) -> None:
         """`kept` is the history to go back to if no turn comes of it."""
@@ -101,6 +110,14 @@ class ChatBox(widgets.VBox):
             self._draw()
         self._start(self.question, kept)
 
+    def undo(self) -> None:
+        """Forget the last turn, such as one that has led the model astray: it reads the whole history each time."""
+        if not self.buttons["Send"].disabled:
+            places = [place for place, message in enumerate(self.chat.history) if message["role"] == "user"]
+            self.chat.history = self.chat.history[: places[-1]] if places else []
+            self.question, self.status.value = "", ""
+            self._draw()
+
     def clear(self) -> None:
         """Forget the conversation, keep the settings."""
         if not self.buttons["Send"].disabled:
@@ -114,14 +131,15 @@ class ChatBox(widgets.VBox):
         system = [{"role": "system", "content": self.system.value}] if self.system.value else []
         return json.dumps({"messages": system + self.chat.history}, ensure_ascii=False)
 
-    def _typed(self, widget, content, buffers) -> None:
-        # The browser sends "submit" for the Enter that ends a line, not for one that ends an input method's choice.
-        if content.get("event") == "submit":
+    def _typed(self, change) -> None:
+        """Enter at the end sends. Pasted lines stay lines, and an input method's Enter adds none to the text."""
+        added = change["new"].removeprefix(change["old"])
+        if change["new"].startswith(change["old"]) and added.endswith("\n") and added.count("\n") == 1:
             self._send()
 
     def _send(self) -> None:
         if not self.buttons["Send"].disabled:
-            question, self.entry.value = self.entry.value, ""
+            question, self.entry.value = self.entry.value.strip("\n"), ""
             self.ask(question)
 
     def _busy(self, busy: bool) -> None:
@@ -136,7 +154,7 @@ class ChatBox(widgets.VBox):
         text, thought, count, start, first, drawn = "", "", 0, time.perf_counter(), 0.0, 0.0
         greedy = self.temperature.value == 0
         settings = {"do_sample": False} if greedy else {"do_sample": True, "temperature": self.temperature.value}
-        self.chat.system = self.system.value or None
+        self.chat.system = harmless(self.system.value) or None
         whole, before = False, self.chat.history
         pieces = self.chat.stream(self.question, max_new_tokens=self.length.value, **settings)
         try:
@@ -157,6 +175,8 @@ class ChatBox(widgets.VBox):
             else:
                 reply = self.chat.reply
                 whole = self.chat.history is not before
+                if whole:  # the next prompt holds the answer, too, and a model may repeat a marker letter by letter
+                    self.chat.history[-1]["content"] = harmless(self.chat.history[-1]["content"])
                 count = reply.completion_tokens or count  # some servers do not count
                 note = describe_speed(count, first, time.perf_counter() - start)
                 note = note if text else NO_ANSWER if thought else "The model gave no text."
@@ -194,6 +214,14 @@ class ChatBox(widgets.VBox):
         return {**super()._repr_mimebundle_(**kwargs), "text/plain": plain}
 
 
+def harmless(text: str) -> str:
+    """`text` with its markers, such as `<|im_start|>`, broken by a space of no width: tokenizers see letters in them.
+
+    Without it, who types a marker ends the turn and begins another, in the name of the system if so desired.
+    """
+    return MARKER.sub("<\u200b", text)
+
+
 def describe_speed(count: int, first: float, seconds: float) -> str:
     """What `count` tokens in `seconds` are, with the first one after `first` seconds."""
     rate = f"{(count - 1) / (seconds - first):.0f} tokens/s" if count > 1 and seconds > first else ""
@@ -208,7 +236,7 @@ def bubble(role: str, text: str, thought: str = "") -> widgets.HTML:
         else f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
     )
     style = f"background:{COLOURS.get(role, OTHER)};color:#222;border-radius:6px;"
-    style += "padding:2px 10px;margin:2px 0;line-height:1.5"
+    style += "padding:2px 10px 8px;margin:2px 0;line-height:1.5"  # code at an answer's end has no margin of its own
     return widgets.HTML(f'<div class="qwen-{role}" style="{style}">{inner}</div>')
 
 

@@ -1,4 +1,4 @@
-"""Lessons 4 and 6 in a real JupyterLab and a real browser: the chat box answers, is stopped, and asked again."""
+"""Lessons 4 and 6 in a real JupyterLab and a real browser: the chat box answers, follows, is stopped, asked again."""
 
 import contextlib
 import os
@@ -105,11 +105,12 @@ def state(page) -> str:
 
 
 def entry(page):
-    return page.locator("input[placeholder^='Ask something']")
+    return page.locator("textarea[placeholder='Ask something, then press Enter']")
 
 
 def button(page, name):
-    return page.locator("button.jupyter-button", has_text=re.compile(f"^{name}$"))
+    """The chat box's button: the last of that name, since lesson 4 builds a box by hand before."""
+    return page.locator("button.jupyter-button", has_text=re.compile(f"^{name}$")).last
 
 
 def answers(page) -> list[str]:
@@ -180,6 +181,50 @@ def test_enter_of_an_input_method_does_not_send(page):
     assert entry(page).input_value() == "你好！" and not answers(page), "the Enter that chooses a word must not send"
     entry(page).press("Enter")
     until(lambda: "迷你模型" in "".join(answers(page)))
+
+
+CODE = "Write a loop in Python.\n\nfor i in range(3):\n    print(i)"
+
+
+def test_pasted_code_keeps_its_lines(page):
+    button(page, "Clear").click()
+    until(lambda: not answers(page))
+    entry(page).focus()
+    page.keyboard.insert_text(CODE)  # as a paste
+    time.sleep(1)
+    assert entry(page).input_value() == CODE and not answers(page), "lines that are pasted must not send"
+    entry(page).press("End")
+    entry(page).press("Enter")
+    until(lambda: page.locator(".qwen-user").all_inner_texts() == [CODE])
+    until(lambda: page.locator(".qwen-assistant p").count() and entry(page).input_value() == "")
+
+
+# In pixels, of the part of the conversation that is in view: from its top down to the top of the first bubble, from the
+# bottom of the last one down to its bottom, negative if that lies outside. In one call, since bubbles are replaced.
+ROOM = """bubbles => {
+    const all = document.querySelectorAll(bubbles)
+    if (!all.length) return null
+    const view = all[0].closest('.widget-vbox').parentElement.getBoundingClientRect()
+    const [first, last] = [all[0], all[all.length - 1]].map(bubble => bubble.getBoundingClientRect())
+    return {above: first.top - view.top, below: view.bottom - last.bottom, inside: last.bottom - view.top}
+}"""
+
+
+def test_the_newest_bubble_is_in_view_after_ten_turns(page):
+    """While the answer grows and when it has ended."""
+    button(page, "Clear").click()
+    until(lambda: not answers(page))
+    for number in range(10):
+        ask(page, "Give me a list of three tips.")
+        until(lambda: page.locator(".qwen-live").count())
+        while room := page.evaluate(ROOM, ".qwen-live"):
+            assert room["below"] >= -1 and room["inside"] > 0, f"growing, turn {number + 1}"
+            time.sleep(0.02)
+        until(lambda n=number: page.locator(".qwen-assistant ol").count() == n + 1)
+        until(lambda: not button(page, "Send").is_disabled())
+        room = page.evaluate(ROOM, ".qwen-assistant")
+        assert room["below"] >= -1 and room["inside"] > 0, f"ended, turn {number + 1}"
+    assert page.evaluate(ROOM, ".qwen-user")["above"] < 0, "ten turns do not fit: the first question is above"
 
 
 def test_an_error_is_one_sentence_in_the_box(page):

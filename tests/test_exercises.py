@@ -99,6 +99,16 @@ def pairs(question, history, answer):
     history.append((question, answer([{"role": "user", "content": question}])))
 
 
+def makes_a_new_list(question, history, answer):
+    history = [*history, {"role": "user", "content": question}]
+    return answer(history)
+
+
+def only_questions(question, history, answer):
+    history.append({"role": "user", "content": question})
+    return answer(history)
+
+
 def misspelt(question, history, answer):
     return anwser(history)  # noqa: F821
 
@@ -115,11 +125,33 @@ def half(texts):
     yield from texts
 
 
+def counts_what_is_held(texts):
+    shown = ""
+    for text in texts:
+        if not text.endswith("\ufffd"):
+            yield text[len(shown) :]
+        shown = text
+
+
+def whole_texts(texts):
+    yield from (text for text in texts if not text.endswith("\ufffd"))
+
+
 def all_at_the_end(texts):
     yield list(texts)[-1]
 
 
 def first_sentence(pieces):
+    text = ""
+    for piece in pieces:
+        text += piece
+        if text.rstrip().endswith((".", "。")):
+            break
+    pieces.close()
+    return text
+
+
+def only_english(pieces):
     text = ""
     for piece in pieces:
         text += piece
@@ -260,12 +292,18 @@ WRONG = [
     (lesson_03.exercise_1, 6, "number of words"),
     (lesson_03.exercise_1, len(lesson_03.SENTENCE), "number of characters"),
     (lesson_03.exercise_1, "seven", "count the ids"),
+    (lesson_03.exercise_1, len(lesson_03.tokenizer()(lesson_03.SENTENCE)), "counts its keys, input_ids and"),
+    (lesson_03.exercise_1, lesson_03.tokenizer()(lesson_03.SENTENCE)["input_ids"], "these are the ids"),
     (lesson_03.exercise_2, "Hello", "a list of dicts"),
     (lesson_03.exercise_2, [{"user": "Hello"}], "exactly two keys"),
     (lesson_03.exercise_2, CHAT[:3], "the roles must be"),
     (lesson_03.exercise_2, [*CHAT[:3], {"role": "user", "content": " "}], "none may be empty"),
     (lesson_03.exercise_2, [*CHAT[:3], {"role": "user", "content": None}], "each content is text"),
     (lesson_03.exercise_3, forgets, "four messages"),
+    (lesson_03.exercise_3, makes_a_new_list, "in place"),
+    (lesson_03.exercise_3, only_questions, "the questions only"),
+    (lesson_03.exercise_3, lambda question, history, answer: answer(question), "not the plain text"),
+    (lesson_03.exercise_3, lambda question, history, answer: answer([question]), "not the plain text"),
     (lesson_03.exercise_3, silent, "must return the answer"),
     (lesson_03.exercise_3, pairs, "must be a dict"),
     (lesson_03.exercise_3, misspelt, "NameError"),
@@ -273,7 +311,12 @@ WRONG = [
     (lesson_04.exercise_2, lambda texts: ["a"], "not the whole text"),
     (lesson_04.exercise_2, all_at_the_end, "not all at the end"),
     (lesson_04.exercise_2, len, "TypeError"),
+    (lesson_04.exercise_2, print, "hand each piece over with `yield`"),
+    (lesson_04.exercise_2, lambda texts: texts[0], "returns one text"),
+    (lesson_04.exercise_2, counts_what_is_held, "the panda is lost"),
+    (lesson_04.exercise_2, whole_texts, "the whole text so far"),
     (lesson_04.exercise_3, reads_on, "you read on"),
+    (lesson_04.exercise_3, only_english, "ends with 。"),
     (lesson_04.exercise_3, leaves_the_model_waiting, "pieces.close()"),
     (lesson_04.exercise_3, closes_too_early, "yours is 'Small '"),
     (lesson_04.exercise_3, lambda pieces: None, "as text"),

@@ -19,31 +19,63 @@ def exercise_1(first, rate):
 
 def exercise_2(function):
     texts = ["a", "a ", "a \ufffd", "a \ufffd", "a 🐼", "a 🐼 b"]
-    pieces = call(lambda: list(function(texts)))
-    if any("\ufffd" in piece for piece in pieces):
+    pieces = call(function, texts)
+    if pieces is None:
+        return "your function returns nothing: hand each piece over with `yield`; print shows it, and it is gone."
+    if isinstance(pieces, str):
+        return "your function returns one text and ends: `yield` each piece, then the loop goes on."
+    pieces = call(list, pieces)
+    if not all(isinstance(piece, str) for piece in pieces):
+        return "each piece is text, what is new since the last one."
+    whole = "".join(pieces)
+    if pieces == [text for text in texts if not text.endswith("\ufffd")]:
+        return "you yield the whole text so far each time: only what comes after `shown` is new."
+    if whole in ("a  b", "a "):
+        return (
+            "the panda is lost: a text that ends in half a character is no place to stop reading, and must not be kept "
+            "in `shown`, else its end counts as shown. Change `shown` only when you have yielded."
+        )
+    if "\ufffd" in whole:
         return 'a piece still holds half a character: wait while the text ends with "\\ufffd".'
-    if "".join(pieces) != texts[-1]:
+    if whole != texts[-1]:
         return "put together, your pieces are not the whole text: change `shown` only when you have yielded."
     return None if len(pieces) >= 4 else "yield each piece as soon as it is whole, not all at the end."
 
 
+STREAMS = [
+    (["Small ", "models ", "run. ", "Large ", "ones ", "walk."], "Small models run."),
+    (["小", "模型", "会", "跑", "。", "大", "模型", "走", "。"], "小模型会跑。"),
+]
+
+
 def exercise_3(function):
+    for pieces, sentence in STREAMS:
+        if hint := stops_after(function, pieces, sentence):
+            return hint
+    return None
+
+
+def stops_after(function, pieces, first):
+    """The hint, if `function` does not read `first` from a stream of `pieces`, and no more, and then closes it."""
     taken, closed = [], []
 
     def stream():
         try:
-            for piece in ["Small ", "models ", "run. ", "Large ", "ones ", "walk."]:
+            for piece in pieces:
                 taken.append(piece)
                 yield piece
         finally:
             closed.append(len(taken))
 
-    pieces = stream()
-    sentence = call(function, pieces)
+    given = stream()
+    sentence = call(function, given)
+    chinese = " A Chinese sentence ends with 。, which is not the full stop of English." if "。" in first else ""
     if not isinstance(sentence, str):
         return "return the sentence as text."
-    if len(taken) > 3:
-        return "you read on after the first sentence: leave the loop at its full stop (a space may follow it)."
-    if sentence.strip() != "Small models run.":
-        return f"the first sentence is 'Small models run.', and yours is {sentence!r}."
-    return None if closed else "the model is still waiting to go on: end the stream with pieces.close()."
+    if "".join(taken).strip() == first and closed and sentence.strip() == first:
+        return None
+    if len("".join(taken).strip()) > len(first):
+        return f"you read on after the first sentence: leave the loop at its full stop; a space may follow it.{chinese}"
+    if sentence.strip() != first:
+        return f"the first sentence is {first!r}, and yours is {sentence!r}.{chinese}"
+    return "the model is still waiting to go on: end the stream with pieces.close()."
