@@ -53,7 +53,7 @@ def exercise_3(answer):
         return 'one version, as a text with dots and in quotes, such as "2.1".'
     if second.specifier.contains(answer) and first.specifier.contains(answer):
         known = answer in NUMPYS or f"{answer}.0" in NUMPYS
-        return None if known else f"both would accept {answer}, but no such numpy was ever released; take a shorter one."
+        return None if known else f"both would accept {answer}, but there is no such numpy; take a shorter one."
     if not first.specifier.contains(answer):
         broken = "A allows nothing above 2.3, not even 2.3.1"
     elif Requirement("numpy>=2.0").specifier.contains(answer):
