@@ -5,11 +5,22 @@ from importlib.metadata import version
 
 from packaging.requirements import Requirement
 
+# Exercise 3: what was released between its bounds (pypi.org/project/numpy, "Release history"); 2.0 is 2.0.0.
+NUMPYS = {"2.0.0", "2.0.1", "2.0.2", "2.1.0", "2.1.1", "2.1.2", "2.1.3"} | {f"2.2.{patch}" for patch in range(7)}
+
 
 def exercise_1(answer):
-    if answer == version("tokenizers"):
+    right = version("tokenizers")
+    if answer == right:
         return None
-    if re.fullmatch(r"[\d.]+", str(answer)):
+    if callable(answer):
+        return 'call it: version("tokenizers"), with the name in brackets, returns the text.'
+    if right in str(answer):
+        return f"{answer!r} holds the right version; give the version alone, as a text."
+    others = [name for name in ("torch", "transformers", "modelscope") if version(name).split("+")[0] == str(answer)]
+    if others:
+        return f"{answer} is the version of {others[0]}; ask for tokenizers."
+    if re.fullmatch(r"\d[\w.+]*", str(answer)):
         return f"{answer} is a version, but not the one that is installed here; let Python look it up."
     return 'ask the Python of this notebook: from importlib.metadata import version; version("...").'
 
@@ -23,17 +34,30 @@ def exercise_2(answer: dict):
         "Linux server with an NVIDIA H200": ("cuda", "an NVIDIA card is called cuda in PyTorch."),
     }
     for machine, (right, hint) in hints.items():
-        if answer.get(machine) not in ("cpu", "cuda", "mps"):
+        word = answer.get(machine)
+        if str(word).lower() in ("cpu", "cuda", "mps") and str(word) != str(word).lower():
+            return f"fill in {machine!r} in lower case, as PyTorch writes it: {str(word).lower()!r}."
+        if re.fullmatch(r"(cuda|mps):\d+", str(word)):
+            return f"fill in {machine!r} without a number: {word!r} is one card among several, the device is the word."
+        if str(word) not in ("cpu", "cuda", "mps"):
             return f'fill in {machine!r}: it is one of "cpu", "cuda" and "mps".'
-        if answer.get(machine) != right:
+        if str(word) != right:
             return f"look at {machine!r} again: {hint}"
     return None
 
 
 def exercise_3(answer):
-    """Any version that both requirements of the exercise accept."""
+    """Any released version that both requirements of the exercise accept."""
     first, second = Requirement("numpy<=2.3"), Requirement("numpy>=2.0,!=2.3")
-    if not re.fullmatch(r"\d+(\.\d+)+", str(answer)):
-        return 'a version is text with dots, such as "2.1".'
-    fits = first.specifier.contains(str(answer)) and second.specifier.contains(str(answer))
-    return None if fits else f"{answer} must satisfy both {first} and {second}; try a version between 2.0 and 2.3."
+    if not isinstance(answer, str) or not re.fullmatch(r"\d+(\.\d+)+", answer):
+        return 'one version, as a text with dots and in quotes, such as "2.1".'
+    if second.specifier.contains(answer) and first.specifier.contains(answer):
+        known = answer in NUMPYS or f"{answer}.0" in NUMPYS
+        return None if known else f"both would accept {answer}, but there is no such numpy; take a shorter one."
+    if not first.specifier.contains(answer):
+        broken = "A allows nothing above 2.3, not even 2.3.1"
+    elif Requirement("numpy>=2.0").specifier.contains(answer):
+        broken = "B excludes exactly 2.3"
+    else:
+        broken = "B begins at 2.0"
+    return f"{answer} must satisfy both {first} and {second}: {broken}."

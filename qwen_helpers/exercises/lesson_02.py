@@ -1,17 +1,29 @@
 """Lesson 2's exercises."""
 
+import hashlib
+from pathlib import Path
+
+from qwen_helpers.folder_check import ModelFolderError, check_folder
+from qwen_helpers.folders import TINY_CHAT
 from qwen_helpers.models import CATALOGUE
 
 
 def exercise_1(answer):
+    catalogue = {model.id: model for model in CATALOGUE}
     fitting = [model for model in CATALOGUE if model.kind == "instruct" and model.weight_bytes("bfloat16") < 12e9]
     right = max(fitting, key=lambda model: model.parameters).id
     if answer == right:
         return None
+    if answer in CATALOGUE:
+        return "that is the whole row of the catalogue: give its id, with .id at the end."
     if answer in [model.id for model in fitting]:
         return f"{answer} fits, but there is a larger one that fits too."
-    if answer in [model.id for model in CATALOGUE]:
-        return f"{answer} is a base model, or its weights take 12 GB or more."
+    if answer in catalogue and catalogue[answer].kind != "instruct":
+        return f"{answer} is a base model: take those whose kind is instruct."
+    if answer in catalogue:
+        return f"the weights of {answer} take {catalogue[answer].weight_bytes() / 1e9:.1f} GB, which is 12 GB or more."
+    if f"Qwen/{answer}" in catalogue:
+        return f"write the owner before the name: Qwen/{answer}. Then check again."
     return "give the id as the catalogue writes it, such as Qwen/Qwen3.5-0.8B."
 
 
@@ -27,4 +39,26 @@ def exercise_2(answer):
         return f"look at the size of {first}: weights are never that small."
     if second not in names:
         return f"{second} has not arrived; only a part of it has."
-    return "one of the names is of a file that is whole."
+    return f"{min(names - {first, second})} is whole: that is the size such a file has."
+
+
+def exercise_3(answer):
+    """A copy of tiny chat that `check_folder` takes for whole, though its weights are no longer the same."""
+    if not isinstance(answer, str | Path) or not Path(answer).is_dir():
+        return "give the folder of the copy, which the lesson calls copy."
+    if Path(answer).resolve() == TINY_CHAT:
+        return "that is the course's own model, which the lessons need: damage the copy."
+    try:
+        check_folder(answer)
+    except ModelFolderError as error:
+        return f"check_folder has noticed it: {error} Change some bytes, and leave their number as it is."
+    mine, original = (Path(folder) / "model.safetensors" for folder in (answer, TINY_CHAT))
+    if not mine.is_file() or mine.stat().st_size != original.stat().st_size:
+        return "that is another model: take the copy of the tiny one."
+    if _sha256(mine) == _sha256(original):
+        return "the fingerprint of model.safetensors is still the right one: write other bytes into that file."
+    return None
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
