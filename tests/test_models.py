@@ -241,7 +241,9 @@ def test_dtype_takes_words_and_torch_dtypes():
 
     assert bits("float32") == bits(torch.float32) == 32
     assert bits(torch.bfloat16) == 16 and bits("int8") == 8.25 and bits("int4") == 4.25
-    with pytest.raises(ValueError, match=r"Unknown dtype 'bf16': use one of float32, bfloat16, float16, int8, int4\.$"):
+    with pytest.raises(
+        ValueError, match=r"Unknown dtype 'bf16': use one of float32, bfloat16, float16, int8, int4, q8_0, q4_0\.$"
+    ):
         bits("bf16")
 
 

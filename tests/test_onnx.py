@@ -107,15 +107,6 @@ def test_linear_attention_is_refused(qwen3_5_folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_linear_attention_still_does_not_run(qwen3_5_folder, tmp_path, monkeypatch):
-    """Red? Then ONNX Runtime can do it now: take the refusal above out, and the tiny model out of lesson 8."""
-    monkeypatch.setattr(onnx, "has_linear_attention", lambda folder: False)
-    engine = OnnxEngine(onnx.convert(qwen3_5_folder, tmp_path / "qwen3_5"))
-    with pytest.raises(RuntimeError, match="RotaryEmbedding"):
-        Chat(engine=engine, max_new_tokens=5).ask("Hello!")
-
-
 def test_a_folder_that_was_not_converted(tmp_path):
     with pytest.raises(ModelFolderError, match="has no genai_config.json, so it is no converted model: make one with"):
         OnnxEngine(TINY_CHAT)

@@ -384,7 +384,7 @@ def test_bad_arguments(machine, qwen2_folder):
         with pytest.raises(ValueError, match=r"give your line's speed in megabit per second, such as 50\.$"):
             preflight(SMALL, mbit_per_s=speed)
     with pytest.raises(
-        ValueError, match=r"^Unknown dtype 'int3': use one of float32, bfloat16, float16, int8, int4\.$"
+        ValueError, match=r"^Unknown dtype 'int3': use one of float32, bfloat16, float16, int8, int4, q8_0, q4_0\.$"
     ):
         preflight(SMALL, dtype="int3")
     with pytest.raises(ValueError, match=r"^Unknown dtype 'int3'"):

@@ -112,8 +112,10 @@ def test_an_engine_that_cannot_run_is_a_row_with_a_reason(capsys):
 def test_ratios_are_taken_within_a_pass():
     runs = {"transformers bfloat16": [10, 1, 1], "onnx int4": [50, 5, 6]}  # the last two on a busy machine
     runs = {name: [{"tokens_per_s": rate} for rate in rates] for name, rates in runs.items()}
-    assert _ratios(runs) == {"transformers bfloat16": 1, "onnx int4": 5} and set(ENGINES) > set(runs)
-    assert _ratios({"onnx int4": [{"tokens_per_s": 5}]}) == {}
+    assert _ratios(runs, "transformers bfloat16") == {"transformers bfloat16": 1, "onnx int4": 5} and set(
+        ENGINES
+    ) > set(runs)
+    assert _ratios({"onnx int4": [{"tokens_per_s": 5}]}, "transformers bfloat16") == {}
 
 
 def test_memory_compares(monkeypatch, capsys):

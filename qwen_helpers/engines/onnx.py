@@ -53,8 +53,8 @@ def convert(model_dir, out_dir, precision: str = "int4") -> Path:
         raise ModelFolderError(f"{out} is there already: use it, delete it, or give another name.")
     if has_linear_attention(source):
         raise ModelFolderError(
-            f"{source} has layers with linear attention: the builder of onnxruntime-genai 0.18 converts them, and ONNX "
-            "Runtime 1.32 cannot run the result on a CPU. Use transformers, or a Qwen2.5 or Qwen3."
+            f"{source} has layers with linear attention: the builder of onnxruntime-genai 0.18 converts them, but this "
+            "course has not checked the answers of the result. Use transformers, llama.cpp, or a Qwen2.5 or Qwen3."
         )
     part = out.with_name(out.name + ".incomplete")
     shutil.rmtree(part, ignore_errors=True)

@@ -27,7 +27,10 @@ FILES += ("environment.yml", "conftest.py")
 FILES += ("README.md", "TROUBLES.md", "CONTRIBUTING.md", "LICENSE", "images", "qwen_helpers", "notebooks")
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
-FOLDED = re.compile(r"The solution is folded below each exercise: click [^.]*three dots\.")
+FOLDED = re.compile(
+    r"The solution is folded below each exercise: click [^.]*three dots\."
+    r"( \(The `right!` below a folded solution is that solution's, not yours\.\))?"
+)
 HALF_DAYS = (("morning", 9 * 60, 12 * 60 + 30), ("afternoon", 13 * 60 + 30, 17 * 60))  # minutes since midnight
 BREAK = 10  # minutes after each lesson
 
