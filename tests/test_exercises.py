@@ -1,15 +1,17 @@
 """`check` says right only to right answers, and gives each wrong one a hint, never a traceback."""
 
 import asyncio
+import shutil
 import sys
 import threading
 import time
+from functools import partial
 from importlib.metadata import version
 from statistics import mean, median
 
 import pytest
 
-from qwen_helpers import check
+from qwen_helpers import TINY_CHAT, check
 from qwen_helpers.engines.server import ServerError
 from qwen_helpers.exercises import (
     Stopped,
@@ -25,6 +27,7 @@ from qwen_helpers.exercises import (
     lesson_10,
     lesson_11,
 )
+from qwen_helpers.models import CATALOGUE
 
 
 def polite(chat, question):
@@ -141,24 +144,17 @@ def all_at_the_end(texts):
     yield list(texts)[-1]
 
 
-def first_sentence(pieces):
+def first_sentence(pieces, ends=(".", "。")):
     text = ""
     for piece in pieces:
         text += piece
-        if text.rstrip().endswith((".", "。")):
+        if text.rstrip().endswith(ends):
             break
     pieces.close()
     return text
 
 
-def only_english(pieces):
-    text = ""
-    for piece in pieces:
-        text += piece
-        if text.rstrip().endswith("."):
-            break
-    pieces.close()
-    return text
+only_english = partial(first_sentence, ends=".")
 
 
 def reads_on(pieces):
@@ -269,6 +265,13 @@ RIGHT = [
     (lesson_11.exercise_2, asking()),
     (lesson_11.exercise_3, reaches_the_model),
 ]
+DEVICES = {
+    "laptop without NVIDIA card, Windows": "cpu",
+    "MacBook with an M3": "mps",
+    "Linux server with an NVIDIA H200": "cuda",
+}
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),
     (lesson_01.exercise_1, "tokenizers", "version("),
@@ -289,6 +292,27 @@ WRONG = [
     (lesson_02.exercise_2, [FIRST], "only a part"),
     (lesson_02.exercise_2, [FIRST, SECOND + ".incomplete"], "leave .incomplete out"),
     (lesson_02.exercise_2, [FIRST, SECOND, "config.json"], "is whole"),
+    (lesson_01.exercise_1, f"tokenizers {version('tokenizers')}", "the version alone"),
+    (lesson_01.exercise_1, [version("tokenizers")], "the version alone"),
+    (lesson_01.exercise_1, version("transformers"), "the version of transformers"),
+    (lesson_01.exercise_1, version, "call it"),
+    (lesson_01.exercise_2, {**DEVICES, "laptop without NVIDIA card, Windows": "CPU"}, "in lower case"),
+    (lesson_01.exercise_2, {**DEVICES, "Linux server with an NVIDIA H200": "cuda:0"}, "without a number"),
+    (lesson_01.exercise_2, {**DEVICES, "MacBook with an M3": "metal"}, "it is one of"),
+    (lesson_01.exercise_3, 2.2, "in quotes"),
+    (lesson_01.exercise_3, "2.2.77", "there is no such numpy"),
+    (lesson_01.exercise_3, "2.3", "B excludes exactly 2.3"),
+    (lesson_01.exercise_3, "2.3.0", "B excludes exactly 2.3"),
+    (lesson_01.exercise_3, "2.3.1", "A allows nothing above 2.3"),
+    (lesson_01.exercise_3, "1.26.4", "B begins at 2.0"),
+    (lesson_02.exercise_1, max(CATALOGUE, key=lambda model: model.parameters), "with .id"),
+    (lesson_02.exercise_1, "Qwen/Qwen2.5-7B", "is a base model"),
+    (lesson_02.exercise_1, "Qwen/Qwen2.5-7B-Instruct", "take 15.2 GB"),
+    (lesson_02.exercise_1, "Qwen3.5-4B", "write the owner"),
+    (lesson_02.exercise_2, f"{FIRST} {SECOND}", "as a list"),
+    (lesson_02.exercise_2, [FIRST, SECOND, "tokenizer.json"], "tokenizer.json is whole"),
+    (lesson_02.exercise_3, "weights", "the folder of the copy"),
+    (lesson_02.exercise_3, TINY_CHAT, "damage the copy"),
     (lesson_03.exercise_1, 6, "number of words"),
     (lesson_03.exercise_1, len(lesson_03.SENTENCE), "number of characters"),
     (lesson_03.exercise_1, "seven", "count the ids"),
@@ -455,6 +479,23 @@ def test_right(exercise, answer):
 @pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG)
 def test_wrong_answers_get_their_own_hint(exercise, answer, hint):
     assert hint in hint_of(exercise, answer)
+
+
+@pytest.mark.parametrize("answer", ["2.0", "2.0.2", "2.1", "2.2", "2.2.6"])
+def test_every_numpy_that_fits_is_right(answer):
+    assert lesson_01.exercise_3(answer) is None
+
+
+def test_damage_that_only_a_fingerprint_shows(tmp_path):
+    copy = shutil.copytree(TINY_CHAT, tmp_path / "copy")
+    assert "fingerprint of model.safetensors is still" in lesson_02.exercise_3(copy)
+    with (copy / "model.safetensors").open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"oops")
+    assert lesson_02.exercise_3(copy) is None and lesson_02.exercise_3(str(copy)) is None
+    with (copy / "model.safetensors").open("ab") as file:
+        file.write(b"oops")
+    assert "leave their number" in lesson_02.exercise_3(copy)
 
 
 def hint_of(exercise, answer) -> str:

@@ -140,19 +140,27 @@ def test_a_kind_that_llama_cpp_does_not_know(files, tmp_path):
 def without(file, out, **changes):
     """A copy of a file with other values; None takes one out."""
     import gguf
+    from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
 
     reader = gguf.GGUFReader(file)
-    writer = gguf.GGUFWriter(out, arch="qwen2")
-    for name, field in reader.fields.items():
-        value = changes.get(name.replace(".", "_"), field.contents())
-        if not name.startswith("GGUF.") and name != "general.architecture" and value is not None:
-            inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(name, value, field.types[0], sub_type=inner)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
-        step()
+    fields = {name.replace(".", "_"): field for name, field in reader.fields.items()}
+    new = {
+        fields[name].name: MetadataDetails(fields[name].types[0], value)
+        for name, value in changes.items()
+        if value is not None
+    }
+    gone = [fields[name].name for name, value in changes.items() if value is None]
+    copy_with_new_metadata(reader, gguf.GGUFWriter(out, arch="qwen2"), new, gone)
     return out
+
+
+def qwen_way(source, folder):
+    """A copy of a random model that cuts words in Qwen's way, without which nothing is converted."""
+    file = shutil.copytree(source, folder) / "tokenizer.json"
+    tokenizer, tiny = (json.loads(path.read_text(encoding="utf-8")) for path in (file, TINY_CHAT / "tokenizer.json"))
+    tokenizer["pre_tokenizer"] = tiny["pre_tokenizer"]
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -183,6 +191,18 @@ def test_without_a_template_there_is_no_chat(files, tmp_path):
         LlamaCppEngine(file)
 
 
+def test_positions_that_would_end_the_process_are_refused(qwen3_5_folder, tmp_path):
+    """Rotary sections of a real head in a file whose heads are smaller: llama.cpp itself aborts."""
+    folder = qwen_way(qwen3_5_folder, tmp_path / "model")
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["text_config"]["rope_parameters"]["mrope_section"] = [11, 11, 10]
+    file.write_text(json.dumps(config), encoding="utf-8")
+    written = convert(folder, tmp_path / "model.gguf", "f16")
+    with pytest.raises(ModelFolderError, match="turns more numbers than a head has: llama.cpp would end this program"):
+        LlamaCppEngine(written)
+
+
 # Converting
 
 
@@ -210,11 +230,7 @@ def test_command_line(tmp_path, capsys):
 @pytest.mark.parametrize("family", ["qwen3", "qwen3_moe", "qwen3_5"])
 def test_other_families(family, request, tmp_path):
     """Random weights in their shape: the first tokens are those of transformers."""
-    folder = shutil.copytree(request.getfixturevalue(f"{family}_folder"), tmp_path / "model")
-    file = folder / "tokenizer.json"
-    tokenizer, tiny = (json.loads(path.read_text(encoding="utf-8")) for path in (file, TINY_CHAT / "tokenizer.json"))
-    tokenizer["pre_tokenizer"] = tiny["pre_tokenizer"]  # Qwen's way to cut words, without which nothing is converted
-    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    folder = qwen_way(request.getfixturevalue(f"{family}_folder"), tmp_path / "model")
     written = convert(folder, tmp_path / "model.gguf", "f16")
     assert differences(written, folder) == []
     settings = {"do_sample": False, "max_new_tokens": 8}

@@ -11,7 +11,7 @@ from engine_checks import answers_every_dialogue_word_for_word
 
 from qwen_helpers import TINY_CHAT, Chat
 from qwen_helpers.chat_box import ChatBox
-from qwen_helpers.engines import onnx
+from qwen_helpers.engines import converter, onnx
 from qwen_helpers.engines.onnx import OnnxEngine
 from qwen_helpers.engines.transformers import TransformersEngine
 from qwen_helpers.folder_check import ModelFolderError
@@ -139,7 +139,7 @@ def test_a_half_done_folder_never_has_the_name(tmp_path, monkeypatch, model_copy
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    monkeypatch.setattr(onnx.subprocess, "run", killed)
+    monkeypatch.setattr(converter.subprocess, "run", killed)
     with pytest.raises(KeyboardInterrupt):
         onnx.convert(model_copy, out)
     monkeypatch.undo()

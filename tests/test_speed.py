@@ -91,12 +91,17 @@ def test_a_random_model_answers_with_text(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("onnxruntime_genai") is None, reason="needs Python 3.11 or 3.12")
 def test_engines_prints_a_table_and_ends_with_json(capsys):
-    few = ("transformers float32", "transformers bfloat16", "onnx int4")
+    few = ("transformers float32", "transformers bfloat16", "onnx int4", "llama.cpp q4_0")
     result = compare_engines(TINY_CHAT, tokens=24, rounds=1, only=few)
     assert json.loads(json.dumps(result)) == result and list(result["engines"]) == list(few)
-    for row in result["engines"].values():
+    *python, llama = result["engines"].values()
+    for row in python:
         assert row["tokens"] == 24 and row["tokens_per_s"] > 0 and row["load_s"] > 0 and row["same_answer"] is True
         assert 2e8 < row["peak_bytes"] < 2e9 and "of the ceiling" in row["limit"]
+    assert 0.1 < python[-1]["weights_share"] < 1
+    assert llama["tokens"] == 24 and llama["same_answer"] is True and 2e7 < llama["peak_bytes"] < 2e9  # without PyTorch
+    best = max(row["tokens_per_s"] for row in python)
+    assert result["best_over_llama_cpp_q4_0"] == pytest.approx(best / llama["tokens_per_s"])
     ratios = result["over_transformers_bf16"]
     assert result["best_over_transformers_bf16"] == max(ratios.values()) and ratios["transformers bfloat16"] == 1
     assert "load s" in capsys.readouterr().out
@@ -112,9 +117,8 @@ def test_an_engine_that_cannot_run_is_a_row_with_a_reason(capsys):
 def test_ratios_are_taken_within_a_pass():
     runs = {"transformers bfloat16": [10, 1, 1], "onnx int4": [50, 5, 6]}  # the last two on a busy machine
     runs = {name: [{"tokens_per_s": rate} for rate in rates] for name, rates in runs.items()}
-    assert _ratios(runs, "transformers bfloat16") == {"transformers bfloat16": 1, "onnx int4": 5} and set(
-        ENGINES
-    ) > set(runs)
+    assert set(ENGINES) > set(runs)
+    assert _ratios(runs, "transformers bfloat16") == {"transformers bfloat16": 1, "onnx int4": 5}
     assert _ratios({"onnx int4": [{"tokens_per_s": 5}]}, "transformers bfloat16") == {}
 
 

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from qwen_helpers.engines import Reply, rest_openmp, stop_tokens
+from qwen_helpers.engines.converter import cores, has_linear_attention, run_offline
 from qwen_helpers.engines.server import ServerEngine, in_one_sentence
 from qwen_helpers.folder_check import ModelFolderError, check_folder, read_json_if_there
 from qwen_helpers.folders import find_folder
@@ -61,17 +61,10 @@ def convert(model_dir, out, precision: str = "f16") -> Path:
     part, whole = out.with_name(out.name + ".incomplete"), out.with_name(out.name + ".f16.incomplete")
     first = whole if precision == "q4_0" else part
     options = ["--outtype", "f16" if precision == "q4_0" else precision, "--outfile", str(first), str(source)]
-    config = read_json_if_there(source / "config.json")
-    if "linear_num_value_heads" in config.get("text_config", config):
+    if has_linear_attention(source):
         options.insert(0, "--no-mtp")  # the head that guesses a second token; transformers leaves it out, too
     try:
-        done = subprocess.run(
-            [sys.executable, "-X", "utf8", "-m", __name__, *options], stdin=subprocess.DEVNULL, capture_output=True,
-            encoding="utf-8", errors="replace", env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
-        if done.returncode or not first.is_file():
-            last = (done.stderr.strip() or "no output").splitlines()[-1]
-            raise ModelFolderError(f"llama.cpp's converter could not convert {source}: {last}")
+        run_offline("llama.cpp's converter", [sys.executable, "-X", "utf8", "-m", __name__, *options], source, first)
         if precision == "q4_0":
             _quantize(whole, part)
         os.replace(part, out)
@@ -204,8 +197,6 @@ def start(file, context: int, places: int = 1, threads: int | None = None) -> Si
     Raises ModelFolderError, in a sentence, if the file is not whole, has no chat template, or cannot be run.
     """
     check_libraries()
-    import psutil
-
     passive = os.environ.pop("OMP_WAIT_POLICY", None)  # xllamacpp's threads would sleep after every operation
     import xllamacpp
 
@@ -224,7 +215,7 @@ def start(file, context: int, places: int = 1, threads: int | None = None) -> Si
     params.model.path = str(Path(file).expanduser().absolute())
     params.n_parallel, params.n_ctx, params.kv_unified = places, places * context, False
     params.cache_ram_mib = 0  # conversations that have ended: kept by default, up to 8 GB
-    params.cpuparams.n_threads = threads or psutil.cpu_count(logical=False) or psutil.cpu_count()
+    params.cpuparams.n_threads = threads or cores()
     params.api_keys, params.verbosity = [key], -1
     try:
         server = xllamacpp.Server(params)

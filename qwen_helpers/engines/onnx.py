@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -17,7 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from qwen_helpers.engines import Pieces, Reply, encode_prompt, finish_reason
-from qwen_helpers.folder_check import ModelFolderError, check_folder, check_tokenizer, read_json_if_there
+from qwen_helpers.engines.converter import cores, has_linear_attention, run_offline
+from qwen_helpers.folder_check import ModelFolderError, check_folder, check_tokenizer
 from qwen_helpers.folders import find_folder
 from qwen_helpers.thoughts import opening
 
@@ -32,12 +32,6 @@ def check_library() -> None:
             "onnxruntime-genai is not installed. It needs Python 3.11 or 3.12: delete the folder .venv, run course.py "
             "with one of these; if you have one, run course.py again."
         )
-
-
-def has_linear_attention(model_dir: Path) -> bool:
-    """Whether a folder's model is one like Qwen3.5, by its config.json."""
-    config = read_json_if_there(model_dir / "config.json")
-    return "linear_num_value_heads" in config.get("text_config", config)
 
 
 def convert(model_dir, out_dir, precision: str = "int4") -> Path:
@@ -61,18 +55,12 @@ def convert(model_dir, out_dir, precision: str = "int4") -> Path:
     part.mkdir(parents=True)
     command = [sys.executable, "-X", "utf8", "-m", "onnxruntime_genai.models.builder", "-i", source, "-o", part]
     command += ["-p", precision, "-e", "cpu", "-c", part / "cache", "--extra_options", f"block_size={BLOCK}"]
-    done = subprocess.run(
-        [*map(str, command), "hf_token=false"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    if done.returncode or not (part / "genai_config.json").is_file():
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+    try:
+        made = part / "genai_config.json"
+        run_offline("The builder of onnxruntime-genai", [*command, "hf_token=false"], source, made)
+    except ModelFolderError:
         shutil.rmtree(part)
-        raise ModelFolderError(f"The builder of onnxruntime-genai could not convert {source}: {last}")
+        raise
     shutil.rmtree(part / "cache", ignore_errors=True)
     if out.exists():  # empty
         out.rmdir()
@@ -92,7 +80,6 @@ class OnnxEngine:
         """Load the folder `model_dir`. Raises ModelFolderError if it is not one that was converted, and whole."""
         check_library()
         import onnxruntime_genai
-        import psutil
         from transformers import AutoTokenizer
 
         self.model_dir = Path(model_dir).expanduser().absolute()
@@ -106,7 +93,7 @@ class OnnxEngine:
         config = onnxruntime_genai.Config(str(self.model_dir))
         # One thread per core. Left alone, the library took one thread in all on a virtual machine with two cores, and
         # wrote 75 tokens per second with a model of 0.5B where two threads write 128.
-        threads = {"intra_op_num_threads": psutil.cpu_count(logical=False) or psutil.cpu_count()}
+        threads = {"intra_op_num_threads": cores()}
         config.overlay(json.dumps({"model": {"decoder": {"session_options": threads}}}))
         self.onnx = onnxruntime_genai.Model(config)
         self.context = settings["model"]["context_length"]

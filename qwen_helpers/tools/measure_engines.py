@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from qwen_helpers.engines import llama_cpp
-from qwen_helpers.engines.onnx import convert, has_linear_attention
+from qwen_helpers.engines import llama_cpp, onnx
+from qwen_helpers.engines.converter import has_linear_attention
 from qwen_helpers.folders import model_folder
 from qwen_helpers.labs.speed import Peak, bandwidth, timed_answer
 from qwen_helpers.models import BITS
@@ -57,15 +57,15 @@ def compare_engines(
             only = [name for name in only if not name.startswith("onnx")]
             print("ONNX Runtime is not checked with such a model: its rows are left out.", flush=True)
         folders = {}
-        for precision in ("int8", "int4"):
-            if f"onnx {precision}" in only and find_spec("onnxruntime_genai"):
-                start = time.perf_counter()
-                folders[f"onnx {precision}"] = convert(folder, Path(temporary, precision), precision)
-                print(f"converted to {precision} in {time.perf_counter() - start:.0f} s", flush=True)
         for name in only:
-            if name.startswith("llama.cpp"):
-                precision = name.split()[-1].replace("float", "f")
-                folders[name] = llama_cpp.convert(folder, Path(temporary, f"{precision}.gguf"), precision)
+            kind, precision, start = name.split()[0], name.split()[-1], time.perf_counter()
+            if kind == "onnx" and find_spec("onnxruntime_genai"):
+                folders[name] = onnx.convert(folder, Path(temporary, name), precision)
+            elif kind == "llama.cpp":
+                folders[name] = llama_cpp.convert(folder, Path(temporary, name), precision.replace("float", "f"))
+            else:
+                continue
+            print(f"converted for {name} in {time.perf_counter() - start:.0f} s", flush=True)
         memory, runs = bandwidth(), {name: [] for name in only}
         for _ in range(passes):
             for name in only:
@@ -106,9 +106,7 @@ def _medians(name: str, results: list[dict], model, gb_per_s: float, reference: 
     if errors:
         return {"error": errors[0]}
     answers = [result.pop("answer") for result in results]
-    row = {
-        key: statistics.median(result[key] for result in results) for key in results[0] if results[0][key] is not None
-    }
+    row = {key: statistics.median(result[key] for result in results) for key in results[0]}
     context = 40 + row["tokens"] // 2  # a prompt of about 40 tokens; on the average half of the answer
     precision = name.split()[-1]
     row["bytes_per_token"] = bytes_per_token(model, precision, context)
@@ -162,9 +160,7 @@ def load_engine(name: str, model_dir: str):
     """(engine, settings of `generate` that belong to it) for one of the names in ENGINES."""
     kind, precision = name.split()[0], name.split()[-1]
     if kind == "onnx":
-        from qwen_helpers.engines.onnx import OnnxEngine
-
-        return OnnxEngine(model_dir), {}
+        return onnx.OnnxEngine(model_dir), {}
     if kind == "llama.cpp":
         return llama_cpp.LlamaCppEngine(model_dir), {}
     if kind == "ms-swift":
@@ -207,10 +203,8 @@ def measure_engine(name: str, model_dir: str, tokens: int, rounds: int) -> dict:
             sys.exit(f"the answer has {count} token: nothing to measure")
         firsts.append(first)
         rates.append((count - 1) / (seconds - first))
-    weights = share_of_weights(model_dir) if name.startswith("onnx") else None
-    return {
+    measured = {
         "load_s": load_s,
-        "weights_share": weights,
         "first_call_s": first_call_s,
         "prompt_s": statistics.median(firsts),
         "tokens": count,
@@ -221,6 +215,8 @@ def measure_engine(name: str, model_dir: str, tokens: int, rounds: int) -> dict:
         "load_peak_bytes": load_peak,
         "answer": text,
     }
+    # After all else, since it loads the model once more.
+    return measured | ({"weights_share": share_of_weights(model_dir)} if name.startswith("onnx") else {})
 
 
 def share_of_weights(model_dir, tokens: int = 32) -> float:
@@ -243,13 +239,10 @@ def share_of_weights(model_dir, tokens: int = 32) -> float:
             generator.generate_next_token()
         del generator, params, model  # the profile is written when the session ends
         (file,) = Path(folder).iterdir()
-        events = [
-            event for event in json.loads(file.read_text(encoding="utf-8")) if event["name"].endswith("_kernel_time")
-        ]
-    times = {"MatMulNBits": 0, "other": 0}
-    for event in events:
-        times["MatMulNBits" if event["args"]["op_name"] == "MatMulNBits" else "other"] += event["dur"]
-    return times["MatMulNBits"] / sum(times.values())
+        events = json.loads(file.read_text(encoding="utf-8"))
+    kernels = [event for event in events if event["name"].endswith("_kernel_time")]
+    weights = sum(event["dur"] for event in kernels if event["args"]["op_name"] == "MatMulNBits")
+    return weights / sum(event["dur"] for event in kernels)
 
 
 def gpu(sizes=("1.5b", "7b"), rounds: int = 5) -> dict:
