@@ -26,6 +26,7 @@ MAX_BODY = 400_000  # bytes of one request
 OPEN = 2  # questions of one student at a time, waiting ones included
 READ_S = 10  # seconds for a request to arrive
 BRAKE_S = 0.2  # before a refusal is sent, so that a program which repeats itself takes nobody's time
+STOPPED = "Your teacher has stopped {} for now: ask again later."
 PAGE = Path(__file__).with_name("teacher_page.html")
 
 
@@ -110,7 +111,7 @@ class Gateway:
         student = self.student(request)
         if student.dropped or self.turns.paused:
             whom = "you" if student.dropped else "the class"
-            raise Refusal(429, f"Your teacher has stopped {whom} for now: ask again later.")
+            raise Refusal(429, STOPPED.format(whom))
         if student.open >= OPEN:
             raise Refusal(
                 429, f"You have {OPEN} open questions, and nobody has more: wait for an answer, then ask again."
@@ -175,6 +176,9 @@ class Gateway:
             async with self.turns.turn(student):
                 await asyncio.wait_for(write(), ANSWER_S)
             end = "answered"
+        except asyncio.CancelledError:
+            end = STOPPED.format("you") if student.dropped else end
+            raise
         except Refusal as refusal:
             end = refusal.text
         except asyncio.TimeoutError:  # noqa: UP041, another class before Python 3.11
@@ -188,8 +192,8 @@ class Gateway:
             waited = "-" if first_s is None else f"{first_s:.2f} s"
             counts = f"{usage.get('prompt_tokens', '-')} + {usage.get('completion_tokens', '-')} tokens"
             logging.info("%s: %s, first text %s, %s", student.name, counts, waited, end)
-        if end != "answered":
-            pieces.put_nowait(Refusal(500, end))
+            if end not in ("answered", "left"):
+                pieces.put_nowait(Refusal(500, end))
 
     async def check(self, request):
         """What `check` has said to a student, for the teacher's table."""
