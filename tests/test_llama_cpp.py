@@ -1,5 +1,6 @@
 """llama.cpp: a model becomes a GGUF file, nothing is lost on the way, and the file is an engine like others."""
 
+import json
 import shutil
 
 import pytest
@@ -204,3 +205,33 @@ def test_command_line(tmp_path, capsys):
     llama_cpp.main([str(TINY_BASE), str(tmp_path / "base.gguf"), "--precision", "q8_0"])
     said = capsys.readouterr().out
     assert "MB, q8_0, made in" in said and "Vocabulary, template, stop token and rotary base are the model's." in said
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_moe", "qwen3_5"])
+def test_other_families(family, request, tmp_path):
+    """Random weights in their shape: the first tokens are those of transformers."""
+    folder = shutil.copytree(request.getfixturevalue(f"{family}_folder"), tmp_path / "model")
+    file = folder / "tokenizer.json"
+    tokenizer, tiny = (json.loads(path.read_text(encoding="utf-8")) for path in (file, TINY_CHAT / "tokenizer.json"))
+    tokenizer["pre_tokenizer"] = tiny["pre_tokenizer"]  # Qwen's way to cut words, without which nothing is converted
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    written = convert(folder, tmp_path / "model.gguf", "f16")
+    assert differences(written, folder) == []
+    settings = {"do_sample": False, "max_new_tokens": 8}
+    theirs = Chat(folder, device="cpu", **settings).ask("Hello!")
+    assert Chat(engine=LlamaCppEngine(written, threads=1), **settings).ask("Hello!") == theirs
+
+
+def test_chat_box_and_other_clients(engine):
+    import openai
+
+    from qwen_helpers.chat_box import ChatBox
+
+    box = ChatBox(Chat(engine=engine, do_sample=False))
+    box.ask("My name is Lin.")
+    box.thread.join(60)
+    assert box.chat.history[-1]["content"] == "Nice to meet you, Lin!"
+    client = openai.OpenAI(base_url=engine.url, api_key=engine.client.api_key)
+    asked = [{"role": "user", "content": "My name is Lin."}]
+    reply = client.chat.completions.create(model=engine.model_id, messages=asked, temperature=0)
+    assert reply.choices[0].message.content == "Nice to meet you, Lin!"
