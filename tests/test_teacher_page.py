@@ -1,5 +1,6 @@
 """The teacher's page in a real browser: forty students whose figures move, switches, exercises, a server that goes."""
 
+import asyncio
 import csv
 import io
 import json
@@ -34,7 +35,7 @@ class Room:
              "first_median_s": None, "first_slowest_s": None}
             for name in NAMES
         ]  # fmt: skip
-        self.results = []
+        self.results, self.delay_s = [], 0
         self.app = Starlette(
             routes=[
                 Route("/teacher", self.page),
@@ -59,6 +60,7 @@ class Room:
         if refused := self.refused(request):
             return refused
         self.looks += 1
+        await asyncio.sleep(self.delay_s)
         state = {"model": "tiny-chat", "places": 4, "paused": self.paused}
         return JSONResponse({**state, "students": self.students, "results": self.results})
 
@@ -307,6 +309,13 @@ def test_a_server_that_has_gone_is_said_and_found_again(opened, room):
     until(lambda: cells(opened)[4][4] == "78")
     assert opened.locator("#trouble").inner_text() == "" and opened.locator("#room.old").count() == 0
     assert room.told == []
+
+
+def test_a_server_that_is_silent_counts_as_gone(opened, room):
+    room.delay_s = 8
+    opened.wait_for_selector(f"text={GONE}")
+    room.delay_s = 0
+    until(lambda: opened.locator("#trouble").inner_text() == "")
 
 
 SIDEWAYS = "document.documentElement.scrollWidth - window.innerWidth"
