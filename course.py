@@ -546,14 +546,17 @@ def open_lab(step, options):
     command += ["--LabApp.default_url=/lab/tree/" + LESSON] if (ROOT / LESSON).exists() else []
     command += ["--no-browser"] if options.no_browser else []
     command += ["--allow-root"] if not WINDOWS and os.geteuid() == 0 else []
-    return hand_over(command, child_env())
+    env = child_env(**({"QWEN_CLASS": options.class_url, "QWEN_CLASS_KEY": options.key} if options.key else {}))
+    if env.get("QWEN_CLASS"):
+        note("Your class at %s is told what check() says to you, under your name." % env["QWEN_CLASS"])
+    return hand_over(command, env)
 
 
 def run_tests(step, options):
     step("Tests of the helpers and of every lesson")
     # Two workers share the tests, and each computes in one thread: more would fight for the processor.
     env = child_env(QWEN_MODEL="tiny", HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", **TINY)
-    for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN"):
+    for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN", "QWEN_CLASS"):
         env.pop(name, None)
     command = [MAIN.python(), "-m", "pytest", "--nbval", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
     command += ["--nbval-cell-timeout", "180", "-n", "2", "--no-loadscope-reorder"]
@@ -602,11 +605,16 @@ def parse(arguments):
     parser.add_argument("--wheels", metavar="PLACE", help="install from this folder or address, without the internet")
     parser.add_argument("--no-wheels", action="store_true", help="with teach: leave the packages out")
     parser.add_argument("--port", type=int, help="JupyterLab's port (default: the first free one from 8888)")
+    parser.add_argument("--class", dest="class_url", metavar="URL", help="with --key: tell this class what check says")
+    parser.add_argument("--key", help="with --class: your key, as your teacher gave it to you")
     options = parser.parse_args(arguments)
     if (options.k or options.all) and options.command != "test":
         parser.error("-k and --all go with test: course.py test -k NAME")
     if (options.command == "teach") != bool(options.out) or options.no_wheels and not options.out:
         parser.error("a folder goes with teach, and --no-wheels too: course.py teach OUT --no-wheels")
+    told = options.key and re.match("https?://[^/]", options.class_url or "")
+    if not told and (options.class_url, options.key) != (None, None) or told and (options.command or options.no_lab):
+        parser.error("--class and --key go together, with JupyterLab: --class http://192.168.1.20:8000 --key sk-...")
     if options.command == "test" and not (ROOT / "tests").exists():
         sys.exit("This is a students' copy of the course, which holds no tests.")
     if options.wheels:

@@ -12,6 +12,7 @@ COMMANDS = {
     "downloads": ("folders", "the models on this disk; delete one"),
     "hub": ("labs.hub", "serve model folders to a room, one download for all"),
     "serve": ("labs.serve", "serve a model to a class"),
+    "keys": ("labs.class_list", "a key for each student of a class"),
     "convert": ("engines.onnx", "convert a model to 4 bits"),
     "gguf": ("engines.llama_cpp", "write a model to a GGUF file for llama.cpp, Ollama and LM Studio"),
     "measure": ("tools.measure", "measurements, each with a table and a line of JSON"),

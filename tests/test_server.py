@@ -1,10 +1,8 @@
-"""A server for a class: the same answers as on one's own machine, limits that protect every turn, clear sentences."""
+"""A server for a class: the same answers as on one's own machine, clear sentences. Attacks: test_gateway.py."""
 
-import asyncio
 import http.server
 import json
 import os
-import queue
 import socket
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from engine_checks import GREETING, answers_every_dialogue_word_for_word, keeps_
 
 from qwen_helpers import TINY_CHAT, Chat
 from qwen_helpers.engines.server import ServerEngine, ServerError
+from qwen_helpers.labs.class_list import make_keys
 from qwen_helpers.labs.serve import Server, served_models
 from qwen_helpers.thoughts import Thought
 
@@ -46,7 +45,6 @@ def ask(client, server, **settings):
 
 
 def test_all_dialogues_of_the_course_are_answered_word_for_word(engine):
-    """One holds code, whose indentation ms-swift's own stream would lose."""
     answers_every_dialogue_word_for_word(engine)
 
 
@@ -80,60 +78,14 @@ def test_an_answer_that_nobody_reads_on_leaves_no_turn(engine):
     assert chat.history == [] and chat.ask("Hello!") == GREETING
 
 
-REFUSED = {
-    "10 000 tokens": ({"max_tokens": 10_000}, "takes max_tokens from 1 to 512"),
-    "a huge prompt": (
-        {"messages": [{"role": "user", "content": "word " * 3000}]},
-        "3034 tokens long; this server takes",
-    ),
-    "far too long": ({"messages": [{"role": "user", "content": "word " * 20_000}]}, "far too long"),
-    "a megabyte": ({"messages": [{"role": "user", "content": "word " * 250_000}]}, "larger than 1000 kB"),
-    "forty answers": ({"n": 40}, "takes n=1"),
-    "what generate refuses": ({"extra_body": {"repetition_penalty": 0.0}}, "repetition_penalty from 0.5 to 2"),
-    "a picture": (
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"}]}]},
-        "takes text only",
-    ),
-    "nothing": ({"messages": []}, "takes text only"),
-    "no such model": ({"model": "another"}, "not in the model_list"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_greedy_wish_is_refused_in_one_sentence(client, server, name, stream):
-    """Without limits ms-swift answers a streamed request that is too long with nothing at all, as if all were well."""
-    wish, reason = REFUSED[name]
-    with pytest.raises(openai.APIStatusError, match=reason) as caught:
-        ask(client, server, stream=stream, **wish)
-    assert 400 <= caught.value.status_code < 500
-
-
-def test_the_template_is_not_a_students_to_change(client, server):
-    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}x"
-    for wish in ({"chat_template": endless}, {"return_dict": False}, {"enable_thinking": [1]}):
-        made = ask(client, server, extra_body={"chat_template_kwargs": wish}, max_tokens=40)
-        assert made.choices[0].message.content == GREETING
-
-
-def test_a_refused_wish_takes_nobodys_turn(client, engine, server):
-    chat = Chat(engine=engine, do_sample=False)
-    pieces = chat.stream(STORY)
-    start = [next(pieces)]
-    for wish, _ in REFUSED.values():
-        with pytest.raises(openai.APIStatusError):
-            ask(client, server, stream=True, **wish)
-    story = "".join(start + list(pieces))
-    assert story == Chat(TINY_CHAT, do_sample=False).ask(STORY)
-
-
 def test_other_ways_in_are_closed(server):
     import httpx
 
     head = {"Authorization": f"Bearer {server.api_key}"}
     root = server.url.removesuffix("/v1")
-    assert httpx.post(f"{root}/infer/", json={}, headers=head).status_code == 404
-    assert httpx.post(f"{root}/infer/", json={}).status_code == 400  # no key
+    for path in ("/infer/", "/completion", "/slots", "/props", "/v1/embeddings", "/apply-template", "/metrics"):
+        answer = httpx.post(f"{root}{path}", json={}, headers=head)
+        assert answer.status_code == 404 and "offers /v1/chat/completions only" in answer.text
 
 
 def test_the_key_is_in_no_log_and_no_list_of_processes(server):
@@ -142,11 +94,11 @@ def test_the_key_is_in_no_log_and_no_list_of_processes(server):
     assert "Hello!" not in server.log.read_text(encoding="utf-8"), "what students write is nobody's business"
 
 
-def test_the_log_is_a_new_file_of_this_user_s_own(server):
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a user's temporary folder to himself")
+def test_log_keys_and_results_are_this_user_s_own(server):
     """A name that can be guessed, in a folder that all users share, may be somebody else's file."""
-    assert str(server.port) not in server.log.name
-    if os.name != "nt":
-        assert server.log.stat().st_mode & 0o077 == 0
+    assert server.log.parent.stat().st_mode & 0o077 == 0
+    assert {file.name for file in server.log.parent.iterdir()} >= {"server.log", "keys.csv", "results.sqlite"}
 
 
 def test_it_listens_to_this_computer_only(server):
@@ -287,61 +239,10 @@ def test_a_model_that_is_not_offered():
         ServerEngine(Stub(None).url, model="x")
 
 
-@pytest.fixture(scope="module")
-def room():
-    """The server's object in this process, where its insides can be reached. ms-swift is left as it was."""
-    from qwen_helpers.labs import serve_process
-
-    with pytest.MonkeyPatch.context() as patch:
-        patched = (
-            (serve_process.InferStreamer, "_align_blank_suffix"),
-            (serve_process.TokensIteratorStreamer, "__next__"),
-        )
-        for where, name in (*patched, (serve_process.swift.arguments.deploy_args, "find_free_port")):
-            patch.setattr(where, name, getattr(where, name))
-        options = ["--model", str(TINY_CHAT), "--infer_backend", "transformers", "--served_model_name", "tiny"]
-        room = serve_process.Classroom(options)
-        room.jsonl_writer = None  # which SwiftDeploy.run sets before it starts uvicorn
-        yield room
-
-
-HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hello!"}], "temperature": 0}
-
-
-def test_a_wish_without_a_length_gets_the_limit_and_not_the_whole_context(room):
-    from swift.infer_engine.protocol import ChatCompletionRequest
-
-    request = ChatCompletionRequest(**HELLO)
-    answer = asyncio.run(room.create_chat_completion(request, None))
-    assert answer.choices[0].message.content == GREETING and request.max_tokens == 512
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # ms-swift's thread has failed
-def test_an_error_in_generate_ends_the_answer_and_not_the_server(room, monkeypatch):
-    """Left alone, ms-swift's server waits for ever for a token of a `generate` that has failed, and so do all."""
-    from fastapi.testclient import TestClient
-
-    monkeypatch.setattr(room, "refusal", lambda request: None)
-    results = queue.Queue()
-
-    def post(**settings):
-        try:
-            results.put(TestClient(room.app).post("/v1/chat/completions", json={**HELLO, **settings}).json())
-        except Exception as error:  # over the network the line is cut, here the server's own error arrives
-            results.put(error)
-
-    def result_of(**settings):
-        threading.Thread(target=post, kwargs=settings, daemon=True).start()  # a server that hangs must not hang this
-        return results.get(timeout=30)
-
-    assert "penalty" in str(result_of(stream=True, repetition_penalty=0.0))
-    assert result_of()["choices"][0]["message"]["content"] == GREETING
-
-
 def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch):
-    (tmp_path / "swift.py").write_text("raise ImportError('no ms-swift today')")
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('no uvicorn today')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match="ended while it started.*no ms-swift today"):
+    with pytest.raises(RuntimeError, match="ended while it started.*no uvicorn today"):
         Server(TINY_CHAT)
 
 
@@ -357,11 +258,12 @@ def test_it_ends_with_the_program_that_started_it():
     assert not psutil.pid_exists(int(done.stdout))
 
 
-def test_killed_in_mid_answer_and_back_again(server):
-    """The last test: it ends the server of all others."""
-    chat = Chat(server.url, api_key=server.api_key, do_sample=False)
+def test_killed_in_mid_answer_and_back_again(tmp_path):
+    keys = make_keys(["Lin"], tmp_path / "class.csv")
+    server = Server(TINY_CHAT, students=tmp_path / "class.csv")
+    chat = Chat(server.url, api_key=keys["Lin"], do_sample=False)
     chat.ask("Hello!")
-    pieces = chat.stream(STORY)
+    pieces = chat.stream("What is a token?")
     next(pieces)
     server.process.kill()
     with pytest.raises(ServerError, match="broke off in the middle of the answer: ask again"):
@@ -369,6 +271,6 @@ def test_killed_in_mid_answer_and_back_again(server):
     assert len(chat.history) == 2 and chat.history[1]["content"] == GREETING
     with pytest.raises(ServerError, match="does not answer"):
         chat.ask(STORY)
-    server.process.wait()
-    with Server(TINY_CHAT, port=server.port, api_key=server.api_key):
+    server.close()
+    with Server(TINY_CHAT, tmp_path / "class.csv", port=server.port):
         assert len(chat.ask(STORY)) > 100 and len(chat.history) == 4

@@ -149,3 +149,5 @@ def in_one_sentence(url: str, no_connection: str = NOT_THERE):
                 "environment variable NO_PROXY, then start Python again."
             ) from error
         raise ServerError(f"{at} refuses: {said}") from error
+    except openai.APIError as error:  # told in the middle of an answer
+        raise ServerError(f"{at} stops this answer: {error.message}") from error

@@ -1,7 +1,6 @@
 """A class that asks one server at the same time: who asks what and when, real streams, and the figures that sum it up.
 
-The questions are asked, timed and counted by the `openai` client; nothing is known of a certain server. `capacity.py`
-simulates such a class.
+The questions are asked, timed and counted by the `openai` client; nothing is known of a certain server.
 """
 
 import asyncio
@@ -14,13 +13,8 @@ from dataclasses import dataclass
 from qwen_helpers.engines.server import on_this_computer
 from qwen_helpers.tiny import dialogues
 
-# The first questions of the tiny model's dialogues with their exact answers. Without those that hold code, since
-# ms-swift's stream loses some of its indentation.
-ANSWERS = {
-    dialogue[0]["content"]: dialogue[1]["content"]
-    for dialogue in dialogues()
-    if dialogue[0]["role"] == "user" and "```" not in dialogue[1]["content"]
-}
+# The first questions of the tiny model's dialogues with their exact answers.
+ANSWERS = {dialogue[0]["content"]: dialogue[1]["content"] for dialogue in dialogues() if dialogue[0]["role"] == "user"}
 SHORT = ("Name three colours.", "说三种水果。", "What is 12 times 12?", "My name is Lin.")  # 8 to 13 tokens
 MAX_TOKENS = 256  # the longest of the tiny model's answers has 182
 
@@ -112,47 +106,48 @@ def summary_row(figures: dict) -> str:
     )
 
 
-def plot_classes(measured: list[dict], simulated: list[dict] = (), over: str = "students"):
-    """Two pictures of summaries over one of their figures: the wait for the first text, and the tokens per second."""
+def plot_classes(classes: list[dict]):
+    """Two pictures of summaries over the number of students: the wait for the first text, and the tokens per second."""
     import matplotlib.pyplot as plt
 
     figure, (wait, speed) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    lines = [("ttft_median_s", "median", "tab:blue", wait), ("ttft_p95_s", "95 %", "tab:red", wait)]
-    for name, label, colour, axis in [*lines, ("tokens_per_s", "server", "tab:green", speed)]:
-        for rows, style, kind in ((measured, "o", "measured"), (simulated, "-", "simulated")):
-            if rows:
-                values = [[figures[key] for figures in rows] for key in (over, name)]
-                axis.plot(*values, style, color=colour, label=f"{label}, {kind}")
+    sizes = [figures["students"] for figures in classes]
+    for name, label, axis in (
+        ("ttft_median_s", "median", wait), ("ttft_p95_s", "95 %", wait),
+        ("tokens_per_s", "server", speed), ("stream_tokens_per_s", "one reader", speed),
+    ):  # fmt: skip
+        axis.plot(sizes, [figures[name] for figures in classes], "o-", label=label)
     wait.set_ylabel("wait for the first text, s")
-    speed.set_ylabel("tokens/s of the server")
+    speed.set_ylabel("tokens/s")
     for axis in (wait, speed):
-        axis.set_xlabel(over.replace("_", " "))
+        axis.set_xlabel("students")
         axis.set_ylim(0)
-        axis.legend(fontsize=8)
+        axis.legend()
     return figure
 
 
-def run_class(url, api_key, model, students, timeout=60.0, limit=300.0, own_settings=False) -> list[Answered]:
+def run_class(url, keys, model, students, timeout=60.0, limit=300.0) -> list[Answered]:
     """Let every student of `students` (from `class_plan`) think, ask and read, all at the same time; the answers.
 
-    A question is given up after `timeout` seconds, and the class ends `limit` seconds after it began, whatever the
-    server does; what is missing then comes back with an `error`. With `own_settings` each student asks for another
-    `max_tokens`, which is reason enough for ms-swift to batch nobody.
+    `keys` is a key for each student, or one for all. A question is given up after `timeout` seconds, and the class ends
+    `limit` seconds after it began, whatever the server does; what is missing then comes back with an `error`.
     """
+    keys = [keys] * len(students) if isinstance(keys, str) else list(keys)
+    if len(keys) < len(students):
+        raise ValueError(f"{len(students)} students have {len(keys)} keys: start the server with a name for each.")
 
     async def lesson():
-        async with async_client(url, api_key, timeout) as openai:
+        async with async_client(url, keys[0], timeout) as openai:
             begin = time.perf_counter()
 
             async def student(number: int, questions):
-                answers = []
+                answers, mine = [], openai.with_options(api_key=keys[number])
                 for think, question in questions:
                     left = limit - (time.perf_counter() - begin)
                     await asyncio.sleep(min(think, max(left, 0)))
                     asked_s = time.perf_counter() - begin
-                    longest = MAX_TOKENS + (number if own_settings else 0)
                     patience = min(timeout, limit - asked_s) if think < left else 0.0
-                    answers.append(await ask(openai, model, number, question, asked_s, longest, patience))
+                    answers.append(await ask(mine, model, number, question, asked_s, patience))
                 return answers
 
             return await asyncio.gather(*(student(*each) for each in enumerate(students)))
@@ -173,25 +168,20 @@ def async_client(url: str, api_key: str, timeout: float):
     return openai.AsyncOpenAI(base_url=url, api_key=api_key, max_retries=0, timeout=timeout, http_client=http)
 
 
-async def ask(openai, model, student, question, asked_s=0.0, max_tokens=MAX_TOKENS, patience=60.0, seen=None):
-    """One streamed answer, as an `Answered`. An error is not raised but told in it, since it is what is counted.
-
-    `seen` collects (time, tokens so far) for each piece.
-    """
+async def ask(openai, model, student, question, asked_s=0.0, patience=60.0):
+    """One streamed answer, as an `Answered`. An error is not raised but told in it, since it is what is counted."""
     start, text, first, tokens, first_tokens, ended = time.perf_counter(), "", None, 0, 1, False
 
     async def read():
         nonlocal text, first, tokens, first_tokens, ended
         stream = await openai.chat.completions.create(
             model=model, messages=[{"role": "user", "content": question}], stream=True, temperature=0,
-            max_tokens=max_tokens, stream_options={"include_usage": True},
+            max_tokens=MAX_TOKENS, stream_options={"include_usage": True},
         )  # fmt: skip
         async for chunk in stream:
             now = time.perf_counter()
             if chunk.usage:  # ms-swift counts in each piece, others in the last one
                 tokens = chunk.usage.completion_tokens
-                if seen is not None:
-                    seen.append((now, tokens))
             for choice in chunk.choices:
                 if choice.delta.content and first is None:
                     first, first_tokens = now - start, max(tokens, 1)

@@ -1,4 +1,4 @@
-"""Server: a model behind an address, for a class. `swift deploy` as a child process that is started, watched and ended.
+"""Server: a model behind an address, for a class. A child process that is started, watched and ended.
 
 The address speaks OpenAI's chat API, as vLLM, Ollama and the paid services do. `python -m qwen_helpers serve` serves
 until Ctrl-C; with `--host 0.0.0.0` to a room.
@@ -7,7 +7,6 @@ until Ctrl-C; with `--host 0.0.0.0` to a room.
 import argparse
 import atexit
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -15,51 +14,61 @@ import tempfile
 import time
 from pathlib import Path
 
-from qwen_helpers.engines.swift import as_text
-from qwen_helpers.folder_check import check_folder
+from qwen_helpers.engines.llama_cpp import convert
 from qwen_helpers.folders import TINY_CHAT, find_folder, model_folder
+from qwen_helpers.labs.class_list import TEACHER, make_keys, read_keys
 from qwen_helpers.labs.hub import room_address
 
 
 class Server:
     """A running server. Use it in a `with` block, or call `close()`; it ends with this Python at the latest.
 
-    `url` (".../v1"), `api_key` and `model` are what a client needs; `log` is the file with its output, `process` the
-    child. Limits: `serve_process.py`.
+    `url` (".../v1"), `model` and `keys` ({name: key}) are what clients need, `api_key` is the first student's;
+    `teacher_key` opens the page `teacher_url`. `log` is the file with its output, `process` the child. What a question
+    may say: `question.py`.
     """
 
-    def __init__(self, model_dir=None, host="127.0.0.1", port=None, api_key=None, max_batch_size=8, ready_s=300):
-        """Start it with `model_dir` (default: the lessons' model) and wait until it answers, `ready_s` seconds at most.
+    def __init__(self, model=None, students=("you",), host="127.0.0.1", port=None, places=8, results=None, ready_s=300):
+        """Start it and wait until it answers, `ready_s` seconds at most.
 
-        `host="0.0.0.0"` opens it to the room. Left out, `port` is a free one and `api_key` a random one, which is the
-        safe choice: whoever has the key can use the machine. `max_batch_size` answers are written at the same time.
-        Raises ModelFolderError if something is missing in the folder, OSError if the port is in use, and RuntimeError,
-        with the end of the log, if the server does not come up.
+        `model` is a model folder (default: the lessons' model), which is first written to a GGUF file in 8 bits, or
+        such a file. `students` are names, each of which gets a key, or a file of keys from `class_list.make_keys`.
+        `host="0.0.0.0"` opens the server to the room; `port` is a free one if left out. `places` answers are written
+        at a time. `results` is the SQLite file that keeps what `check` says; left out, it is kept until the end.
+        Raises ModelFolderError if the model cannot be served, OSError if the port is in use, and RuntimeError, with
+        the end of the log, if the server does not come up.
         """
-        folder = check_folder(find_folder(model_folder() if model_dir is None else model_dir))
+        self.work = tempfile.TemporaryDirectory(prefix="qwen-server-", ignore_cleanup_errors=True)  # this user's alone
+        work = Path(self.work.name)
+        file = Path(model_folder() if model is None else model).expanduser()
+        if file.suffix == ".gguf":
+            self.model = file.stem
+        else:
+            folder = find_folder(file)
+            self.model = f"tiny-{folder.name}" if folder.parent == TINY_CHAT.parent else folder.name
+            file = convert(folder, work / f"{self.model}.gguf", "q8_0")
+        if isinstance(students, str | os.PathLike):
+            key_file = Path(students).expanduser()
+            keys = read_keys(key_file)
+        else:
+            key_file = work / "keys.csv"
+            keys = make_keys(students, key_file)
+        self.teacher_key = keys.pop(TEACHER)
+        self.keys, self.api_key = keys, next(iter(keys.values()))
         self.port = free_port(host, port)
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}/v1"
-        self.api_key = api_key or "sk-" + secrets.token_urlsafe(24)
-        self.model = f"tiny-{folder.name}" if folder.parent == TINY_CHAT.parent else folder.name
-        kind = [word for name, value in as_text(folder).items() for word in (f"--{name}", value)]
-        # Not the program `swift`: it starts this one as a child of its own, which lives on when `swift` is ended.
+        self.teacher_url = self.url.replace("/v1", "/teacher")
         self.command = [
-            sys.executable, "-m", "qwen_helpers.labs.serve_process",
-            "--model", str(folder), "--served_model_name", self.model,
-            # Else both are guessed from the folder's name. "dummy" is ms-swift's word for the folder's own template.
-            *kind, "--template", "dummy",
-            "--infer_backend", "transformers", "--max_batch_size", str(max_batch_size),
-            "--host", host, "--port", str(self.port),
-            "--verbose", "false", "--log_interval", "-1",  # what students write is nobody's business
+            sys.executable, "-X", "utf8", "-m", "qwen_helpers.labs.serve_process", str(file), "--name", self.model,
+            "--keys", str(key_file), "--results", str(results or work / "results.sqlite"),
+            "--host", host, "--port", str(self.port), "--places", str(places),
         ]  # fmt: skip
-        own = {"QWEN_SERVER_KEY": self.api_key, "QWEN_SERVER_PARENT": str(os.getpid()), "PYTHONUTF8": "1"}
-        # A new file that only this user can read: a fixed name in a shared folder may be somebody else's.
-        handle, name = tempfile.mkstemp(prefix="qwen-server-", suffix=".log")
-        self.log = Path(name)
-        with open(handle, "w", encoding="utf-8") as log:
+        self.log = work / "server.log"
+        with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **own}
-            )
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "QWEN_SERVER_PARENT": str(os.getpid())},
+            )  # fmt: skip
         atexit.register(self.close)
         try:
             self._wait(ready_s)
@@ -89,6 +98,7 @@ class Server:
             except subprocess.TimeoutExpired:  # it waits for an open stream
                 self.process.kill()
                 self.process.wait()
+        self.work.cleanup()
 
     def __enter__(self):
         return self
@@ -129,24 +139,30 @@ def served_models(url: str) -> list[str] | None:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m qwen_helpers serve", description="Serve a model to a class.")
-    parser.add_argument("model", nargs="?", help="a model folder (default: the one the lessons use)")
+    parser.add_argument("model", nargs="?", help="a model folder or a GGUF file (default: the model of the lessons)")
+    parser.add_argument("--keys", help="the file of `python -m qwen_helpers keys`, with a key for each student")
+    parser.add_argument("--results", default="class.sqlite", help="keeps what the exercises' check says")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for a room (default: this computer only)")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--max_batch_size", type=int, default=8)
+    parser.add_argument("--places", type=int, default=8, help="answers that are written at a time")
     options = parser.parse_args(arguments)
-    key = os.environ.get("QWEN_SERVER_KEY")
+    students = options.keys or ["you"]
     try:
-        server = Server(options.model, options.host, options.port, key, options.max_batch_size)
+        server = Server(options.model, students, options.host, options.port, options.places, options.results)
     except RuntimeError as error:  # it has not come up; the sentence says why
         sys.exit(str(error))
     with server:
-        address = f"http://{room_address()}:{server.port}/v1" if options.host == "0.0.0.0" else server.url
+        here = f"{room_address()}:{server.port}" if options.host == "0.0.0.0" else f"127.0.0.1:{server.port}"
         print(f"Serving {server.model}. Students write in a notebook:\n\nfrom qwen_helpers import Chat\n")
-        print(f'chat = Chat("{address}", api_key="{server.api_key}")\n')
-        print("Ctrl-C ends it. The key is a new one each time; set QWEN_SERVER_KEY to choose your own.", flush=True)
+        key = "THEIR KEY" if options.keys else server.api_key
+        print(f'chat = Chat("http://{here}/v1", api_key="{key}")\n')
+        teacher = f"in {options.keys}" if options.keys else server.teacher_key
+        print(f"Who asks, who waits, who has solved what: {server.teacher_url}; the teacher's key is {teacher}.")
+        print("Ctrl-C ends it.", flush=True)
         try:
             server.process.wait()
         except KeyboardInterrupt:
             print("\nEnded.")
             return
-        sys.exit(f"The server ended by itself: see {server.log}")
+        last = (server.log.read_text(encoding="utf-8").strip().splitlines() or ["nothing"])[-1]
+        sys.exit(f"The server ended by itself. The last line of its log: {last}")
