@@ -22,7 +22,17 @@ import pytest
 
 from qwen_helpers.folder_check import ModelFolderError
 from qwen_helpers.folders import TINY_CHAT
-from qwen_helpers.labs.hub import CHUNK, Hub, Request, for_the_room, id_and_folder, print_request, room_address
+from qwen_helpers.labs.hub import (
+    CHUNK,
+    KEPT,
+    SHOWN,
+    Hub,
+    Request,
+    for_the_room,
+    id_and_folder,
+    print_request,
+    room_address,
+)
 from qwen_helpers.tools import measure_hub
 
 ID = "Qwen/Qwen2.5-0.5B-Instruct"
@@ -126,6 +136,88 @@ def test_it_only_reads(hub, folder, method):
     before = (folder / "digits.txt").read_bytes()
     assert get(hub, file_url("digits.txt"), method)[0] == 501
     assert (folder / "digits.txt").read_bytes() == before
+
+
+def raw(hub, line, *headers):
+    """(status, body) of what is answered to a request line and headers as they stand, in bytes."""
+    with socket.create_connection(("127.0.0.1", hub.port), timeout=10) as client:
+        client.sendall(b"\r\n".join([line, *headers, b"Connection: close", b"", b""]))
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    status = re.match(rb"HTTP/1\.1 (\d{3}) ", answer)
+    assert status, f"no status in {answer[:80]!r}"
+    return int(status[1]), answer.partition(b"\r\n\r\n")[2]
+
+
+MALFORMED = [
+    b"", b"   ", b"GARBAGE", b"GET", b"GET / HTTP/1.1 more", b"GET / HTTP/abc", b"GET /x", b"POST /x",
+    b"GET http://[bad/x HTTP/1.1", b"HEAD http://[bad/x HTTP/1.1", b"GET http://[::1/x HTTP/1.1",
+    b"GET http://x]/ HTTP/1.1", b"GET foo HTTP/1.1", b"GET mailto:x HTTP/1.1",
+    b"\x16\x03\x01\x02\x00\x01\xfc", b"\xff\xfe",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+def test_a_malformed_request_line_is_answered_with_400(hub, capfd, line):
+    host = [] if line == b"GET /x" else [b"Host: 127.0.0.1"]  # HTTP/0.9 had none
+    assert raw(hub, line, *host)[0] == 400
+    assert get(hub, file_url("digits.txt"))[2] == b"0123456789"
+    assert capfd.readouterr() == ("", "")  # no traceback
+
+
+OWN_NAMES = ["127.0.0.1", "localhost", "LocalHost:8765", "192.168.1.20:80", "[::1]:8765", "{name}", "{name}.local:1"]
+FOREIGN = [
+    "rebound.example", "rebound.example:8765", "127.0.0.1.rebound.example", "localhost.rebound.example", "0x7f.1",
+    "x@127.0.0.1", "127.0.0.1@x", "127.0.0.1/x", "127.0.0.1, x", "[::1", "", ":80", "b\xfcro.example",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", OWN_NAMES)
+@pytest.mark.parametrize("way", ["header", "address"])  # a proxy is sent the whole address in the request line
+def test_the_hub_answers_to_its_own_names(hub, host, way):
+    host = host.format(name=socket.gethostname()).encode()
+    target = b"http://" + host if way == "address" else b""
+    line = b"GET " + target + file_url("digits.txt").encode() + b" HTTP/1.1"
+    assert raw(hub, line, b"Host: " + (host if way == "header" else b"ignored.example")) == (200, b"0123456789")
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_a_page_that_has_its_own_name_lead_here_reads_nothing(hub, host):
+    """DNS rebinding: the browser takes the page's name for this computer's, and sends it as Host."""
+    for line in (file_url("digits.txt"), f"/api/v1/models/{ID}/repo/files", f"/{ID}/resolve/main/digits.txt"):
+        status, body = raw(hub, f"GET {line} HTTP/1.1".encode(), b"Host: " + host.encode("latin-1"))
+        assert status == 421 and b"0123456789" not in body and b"config.json" not in body
+    assert json.loads(body)["Message"] == f"this hub is not {host}: ask it by its address in numbers"
+
+
+def test_a_request_names_its_host_once(hub):
+    line = f"GET {file_url('digits.txt')} HTTP/1.1".encode()
+    assert raw(hub, line)[0] == 400
+    assert raw(hub, line, b"Host: 127.0.0.1", b"Host: rebound.example")[0] == 400
+    line = f"GET http://rebound.example{file_url('digits.txt')} HTTP/1.1".encode()
+    assert raw(hub, line, b"Host: 127.0.0.1")[0] == 421  # the address counts
+
+
+def test_the_name_that_was_given_as_host_is_its_own(folder, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "Teacher-PC")
+    with Hub({ID: folder}, "localhost") as hub:
+        assert raw(hub, b"GET / HTTP/1.1", b"Host: localhost:80")[0] == 404
+        assert raw(hub, b"GET / HTTP/1.1", b"Host: teacher-pc:80")[0] == 404
+        assert raw(hub, b"GET / HTTP/1.1", b"Host: pupil-pc:80")[0] == 421
+
+
+def test_what_it_remembers_does_not_grow(hub):
+    """A client that asks for long addresses without end: at most KEPT requests are kept, and a short piece of each."""
+    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=10)
+    for number in range(KEPT + 50):
+        assert get(hub, f"/{number}/" + 20_000 * "x", connection=connection)[0] == 404
+    assert get(hub, file_url("digits.txt"))[0] == 200
+    assert [len(hub.requests), hub.requests[0].what[:4], hub.requests[-1].what] == [KEPT, "/51/", "digits.txt"]
+    assert max(len(request.what) for request in hub.requests) == SHOWN
+    connection.close()
+    end = time.monotonic() + 5
+    while hub.server.connections and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not hub.server.connections
 
 
 OUTSIDE = [
@@ -234,7 +326,7 @@ def test_a_client_that_goes_away_is_no_news(folder, capfd, monkeypatch, sendfile
     (folder / "big.bin").write_bytes(bytes(30_000_000))
     with Hub({ID: folder}) as hub:
         with socket.create_connection(("127.0.0.1", hub.port)) as client:
-            client.sendall(f"GET {file_url('big.bin')} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            client.sendall(f"GET {file_url('big.bin')} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             assert client.recv(1000)
         assert len(get(hub, file_url("big.bin"))[2]) == 30_000_000
     assert hub.requests[0].sent < hub.requests[0].size == 30_000_000 == hub.requests[1].sent
@@ -379,12 +471,14 @@ def test_what_is_printed(capsys):
     print_request(Request("10.0.0.7", "model.safetensors", 206, 20_000_000, 988_000_000, 988_000_000))
     print_request(Request("10.0.0.7", "model.safetensors", 200, 0, 988_000_000, 3_000_000))
     print_request(Request("10.0.0.7", "/api/v1/models/Qwen/Other/repo/files?Revision=master", 404))
+    print_request(Request("10.0.0.7", "/api/v1/models/Qwen/Other/repo?FilePath=\x1b[2J文件", 421))
     print_request(Request("10.0.0.7", "listing", 200))
     print_request(Request("10.0.0.7", "/api/v1/repos/internalAccelerationInfo", 404))
     assert capsys.readouterr().out.splitlines() == [
         "10.0.0.7        model.safetensors  988.0 MB, resumed at 20.0 MB",
         "10.0.0.7        model.safetensors  3.0 MB, from the beginning, then cut off",
         "10.0.0.7        was refused (404): '/api/v1/models/Qwen/Other/repo/files?Revision=master'",
+        r"10.0.0.7        was refused (421): '/api/v1/models/Qwen/Other/repo?FilePath=\x1b[2J\u6587\u4ef6'",
     ]
 
 

@@ -8,6 +8,7 @@ clients ask for when they download, measured with modelscope 1.40 and huggingfac
 import argparse
 import contextlib
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from qwen_helpers.folders import find_folder
 
 BAR_FROM = 500_000_000  # bytes from which the start shows a progress bar: SHA-256 takes 1 to 4 seconds per GB
 CHUNK = 1 << 20  # bytes read or sent at once
+KEPT = 1000  # requests that a hub remembers; a client that asks without end must not fill the memory
+SHOWN = 200  # letters of an address that was refused; one may have 65,000
 
 
 @dataclass
@@ -33,8 +36,8 @@ class Request:
     """One request that a hub has had."""
 
     client: str  # the address of the computer that asked
-    what: str  # "listing", the path of a file in its folder, or the URL that was refused
-    status: int  # 200 the whole, 206 a part, 404 not here, 416 no such part
+    what: str  # "listing", the path of a file in its folder, or the beginning of the URL that was refused
+    status: int  # 200 the whole, 206 a part, 400 no address, 404 not here, 416 no such part, 421 not this computer
     start: int = 0  # the first byte that was asked for: above 0, a download goes on where it stopped
     size: int = 0  # bytes to send
     sent: int = 0  # bytes sent so far: fewer than `size` in the end if the client was closed
@@ -47,12 +50,28 @@ class Answers(BaseHTTPRequestHandler):
     """
 
     protocol_version = "HTTP/1.1"  # a client may keep its connection, so every answer says how long it is
+    default_request_version = "HTTP/1.1"  # of a line without one: for HTTP/0.9 an answer 400 would not say that it is
     disable_nagle_algorithm = True  # else a small file waits 40 ms behind its own headers
     timeout = 60  # seconds without a byte moving, after which the connection is closed
     hub = property(lambda self: self.server.hub)
 
+    def parse_request(self):
+        """http.server's own reading of a request, which leaves an empty line without an answer."""
+        readable = super().parse_request()
+        if not readable and not self.requestline.strip():
+            self.send_error(400, "an empty line is no request")
+        return readable
+
     def do_GET(self):
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:  # http://[bad/x
+            return self.refuse(400, "this is no address", "")
+        hosts = [url.netloc] if url.netloc else self.headers.get_all("Host", [])
+        if len(hosts) != 1 or not (url.netloc or self.path.startswith("/")):
+            return self.refuse(400, "a request has one Host header and an address that begins with /", "")
+        if not self.hub.is_called(hosts[0]):
+            return self.refuse(421, f"this hub is not {hosts[0][:SHOWN]}: ask it by its address in numbers", "")
         query = parse_qs(url.query, keep_blank_values=True)
         for pattern, answer in ROUTES:
             found = re.fullmatch(pattern, unquote(url.path))
@@ -148,11 +167,12 @@ class Answers(BaseHTTPRequestHandler):
     def refuse(self, status, why, code, headers=()):
         """Say no so that both clients understand: ModelScope's reads Message, Hugging Face's X-Error-Code."""
         headers = {**dict(headers), "X-Error-Code": code}
-        self.json({"Code": status, "Success": False, "Message": why}, self.path, status, headers)
+        self.json({"Code": status, "Success": False, "Message": why}, self.path[:SHOWN], status, headers)
 
     def head(self, status, what, kind, length, headers):
         request = Request(self.client_address[0], what, status)
         self.hub.requests.append(request)
+        del self.hub.requests[:-KEPT]
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": length, **dict(headers)}.items():
             self.send_header(name, str(value))
@@ -201,8 +221,8 @@ class Hub:
     """Serve `folders`, {model id: folder}, from `with` to its end; any folder that `find_folder` takes.
 
     `port=0` takes a free port. `mbit_per_s` holds every connection back, to show what a slow line does. `url` is what
-    MODELSCOPE_ENDPOINT (for huggingface_hub HF_ENDPOINT) is set to. Every `Request` is kept in `requests` and, when it
-    has ended, given to `report`.
+    MODELSCOPE_ENDPOINT (for huggingface_hub HF_ENDPOINT) is set to. Every `Request` is given to `report` when it has
+    ended, and the newest `KEPT` are in `requests`.
 
     Every file is read once at the start, for its SHA-256. Raises ModelFolderError for a folder that is not whole,
     ValueError for an id that is none, OSError for a host or port that this computer cannot offer.
@@ -213,6 +233,8 @@ class Hub:
     def __init__(self, folders, host="127.0.0.1", port=0, mbit_per_s=None, report=lambda request: None):
         self.report, self.rate = report, mbit_per_s and mbit_per_s * 1e6 / 8  # rate: bytes per second
         self.requests, self.models = [], {}
+        own = socket.gethostname().lower()
+        self.names = {"localhost", host.lower(), own, f"{own}.local"}
         for name, folder in folders.items():
             if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
                 raise ValueError(f"{name!r} is no model id: write Owner/Name, such as Qwen/Qwen2.5-0.5B-Instruct.")
@@ -227,6 +249,20 @@ class Hub:
         self.server.hub = self
         self.port = self.server.server_address[1]
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
+
+    def is_called(self, host):
+        """Whether `host`, as a client's Host header has it, means this computer: a name of its own, or any numbers.
+
+        A page in a student's browser can let its own name lead to the hub (DNS rebinding) and would then read all that
+        is served; but the browser still sends that name. Numbers lead nowhere else. They need not be this computer's:
+        behind a container or a virtual machine the room knows the hub by those of the machine around it.
+        """
+        name = re.sub(r":\d*$", "", host).lower()
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return name in self.names
+        return True
 
     def start(self):
         """Serve from now on, in a thread; `with` does it, too. Returns the hub."""
@@ -327,8 +363,8 @@ def print_request(request):
         how = f"resumed at {request.start / 1e6:,.1f} MB" if request.start else "from the beginning"
         how += ", then cut off" if request.sent < request.size else ""
         print(f"{request.client:<15} {request.what}  {request.sent / 1e6:,.1f} MB, {how}", flush=True)
-    elif "/repo/files" in request.what or request.status == 500:
-        print(f"{request.client:<15} was refused ({request.status}): {request.what[:200]!r}", flush=True)
+    elif "/repo/files" in request.what or request.status in (421, 500):
+        print(f"{request.client:<15} was refused ({request.status}): {request.what!a}", flush=True)  # a: any console
 
 
 def id_and_folder(argument):
