@@ -1,6 +1,7 @@
 """`check` says right only to right answers, and gives each wrong one a hint, never a traceback."""
 
 import asyncio
+import gc
 import shutil
 import sys
 import threading
@@ -54,6 +55,56 @@ async def one_by_one(ask, questions):
 
 async def as_they_come(ask, questions):
     return [await answer for answer in asyncio.as_completed([ask(question) for question in questions])]
+
+
+async def no_await(ask, questions):
+    return asyncio.gather(*map(ask, questions))
+
+
+async def no_await_in_a_list(ask, questions):
+    return list(asyncio.gather(*map(ask, questions)))
+
+
+async def never_awaited(ask, questions):
+    return [ask(question) for question in questions]
+
+
+async def no_star(ask, questions):
+    return await asyncio.gather([ask(question) for question in questions])
+
+
+async def no_star_generator(ask, questions):
+    return await asyncio.gather(ask(question) for question in questions)
+
+
+async def no_star_map(ask, questions):
+    return await asyncio.gather(map(ask, questions))
+
+
+async def awaits_inside(ask, questions):
+    return await asyncio.gather(*[await ask(question) for question in questions])
+
+
+async def runs_a_loop(ask, questions):
+    return asyncio.run(asyncio.gather(*map(ask, questions)))
+
+
+async def yields(ask, questions):
+    for question in questions:
+        yield await ask(question)
+
+
+async def with_tasks(ask, questions):
+    tasks = [asyncio.create_task(ask(question)) for question in questions]
+    return tuple([await task for task in tasks])
+
+
+def no_async(ask, questions):
+    return asyncio.gather(*map(ask, questions))
+
+
+async def misspelt_together(ask, questions):
+    return await asyncio.gather(*map(aks, questions))  # noqa: F821
 
 
 async def untried(ask, questions):
@@ -258,6 +309,7 @@ RIGHT = [
     (lesson_09.exercise_3, 92160),
     (lesson_10.exercise_1, polite),
     (lesson_10.exercise_2, together),
+    (lesson_10.exercise_2, with_tasks),
     (lesson_10.exercise_3, 1008),
     (lesson_10.exercise_3, 0.7 * 2400 / (300 / 180)),
     (lesson_11.exercise_1, LINES),
@@ -428,8 +480,24 @@ WRONG = [
     (lesson_10.exercise_2, untried, "three dots"),
     (lesson_10.exercise_2, one_by_one, "asyncio.gather"),
     (lesson_10.exercise_2, as_they_come, "in the order of the questions"),
-    (lesson_10.exercise_2, lambda ask, questions: questions, "stopped with"),
+    (lesson_10.exercise_2, no_await, "write await before asyncio.gather"),
+    (lesson_10.exercise_2, no_await_in_a_list, "write await before asyncio.gather"),
+    (lesson_10.exercise_2, never_awaited, "write await before asyncio.gather"),
+    (lesson_10.exercise_2, no_star, "put a star"),
+    (lesson_10.exercise_2, no_star_generator, "put a star"),
+    (lesson_10.exercise_2, no_star_map, "put a star"),
+    (lesson_10.exercise_2, awaits_inside, "without await"),
+    (lesson_10.exercise_2, runs_a_loop, "leave asyncio.run out"),
+    (lesson_10.exercise_2, no_async, "begin with async def"),
+    (lesson_10.exercise_2, lambda ask, questions: questions, "begin with async def"),
+    (lesson_10.exercise_2, yields, "as one list"),
+    (lesson_10.exercise_2, ["FIRST", "SECOND", "THIRD"], "the function itself"),
+    (lesson_10.exercise_2, misspelt_together, "stopped with NameError"),
     (lesson_10.exercise_3, 1440, "70 %"),
+    (lesson_10.exercise_3, 2057, "0.7 times"),
+    (lesson_10.exercise_3, 2400 / 0.7 / (300 / 180), "0.7 times"),
+    (lesson_10.exercise_3, 432, "stays free"),
+    (lesson_10.exercise_3, 24, "180 seconds"),
     (lesson_10.exercise_3, 16.8, "180 seconds"),
     (lesson_10.exercise_3, 5.6, "answers per second"),
     (lesson_10.exercise_3, 8.0, "70 % is allowed"),
@@ -503,6 +571,13 @@ def hint_of(exercise, answer) -> str:
         return exercise(answer)
     except Stopped as stop:
         return str(stop)
+
+
+@pytest.mark.parametrize("function", [no_await, no_await_in_a_list, never_awaited, no_star, no_star_map, runs_a_loop])
+def test_a_hint_comes_without_warnings_of_python(function, recwarn, caplog):
+    assert lesson_10.exercise_2(function)
+    gc.collect()
+    assert not recwarn.list and not caplog.records
 
 
 def test_a_function_without_an_end_does_not_hang_the_notebook(monkeypatch):

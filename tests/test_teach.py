@@ -25,8 +25,8 @@ def quiet(text):
     pass
 
 
-def make(out, **more):
-    return write_pack(out, wheels=False, say=quiet, **more)
+def make(out, wheels=False, **more):
+    return write_pack(out, wheels=wheels, say=quiet, **more)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def small(tmp_path, monkeypatch):
     """A course of one lesson, of which a pack is made at once; returns an empty folder for packs."""
     root = tmp_path / "course"
     root.mkdir()
-    for name in (*teach.FILES, "tests"):
+    for name in (*teach.FILES, *teach.MORE):
         (root / name).mkdir(parents=True) if "." not in name and name != "LICENSE" else (root / name).write_text(name)
     shutil.copy(LESSONS[0], root / "notebooks")
     monkeypatch.setattr(teach, "course_root", lambda: root)
@@ -72,18 +72,20 @@ def test_student_notebooks_differ_in_solutions_and_outputs_only(pack):
 def test_links_and_pictures_of_the_student_notebooks_resolve(pack):
     for path in (pack / "students/course/notebooks").glob("*.ipynb"):
         check_links(path, markdown(read(path)))
-    readme = pack / "students/course/README.md"
-    check_links(readme, readme.read_text(encoding="utf-8"))
+    for page in (pack / "students/course").glob("*.md"):
+        check_links(page, page.read_text(encoding="utf-8"))
 
 
 def test_the_rest_of_both_courses_is_the_course(pack):
     students, solutions = files(pack / "students/course"), files(pack / "solutions")
+    del students["README.md"]  # the students' own
     for name, content in {**students, **solutions}.items():
         if name.startswith("notebooks/") and name.endswith(".ipynb"):
             assert solutions[name] == (ROOT / name).read_bytes()
         else:
             assert content == (ROOT / name).read_bytes(), name
-    assert {name for name in solutions if not name.startswith("tests/")} == set(students)
+    teachers = {name for name in solutions if name.startswith("tests/")} | {"README.md", "CONTRIBUTING.md"}
+    assert set(solutions) - teachers == set(students)
     assert not [name for name in solutions if "__pycache__" in name or name.split("/")[0].startswith(".")]
     kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if kept.returncode == 0:  # nothing of the repository is forgotten
@@ -103,12 +105,101 @@ def test_what_the_class_gets(pack):
 
 def test_the_page_is_filled_in(pack):
     page = (pack / "README.md").read_text(encoding="utf-8")
-    assert "{" not in page and f"Python 3.{sys.version_info.minor}" in page
+    assert "{" not in page and "\n\n\n" not in page
     for path in LESSONS:
         title = re.match(r"# (.+)", read(path).cells[0].source)[1]
         assert f"| {title} | " in page
     for folder in re.findall(r"`((?:students|solutions)[\w/.-]*)`", page):
-        assert (pack / folder).exists() or folder == "students/wheels", folder
+        assert (pack / folder).exists(), folder
+
+
+def test_the_students_readme_speaks_of_what_students_have(pack):
+    course = pack / "students/course"
+    readme = (course / "README.md").read_text(encoding="utf-8")
+    assert "{" not in readme and "\n\n\n" not in readme
+    assert not re.search(r"solution|folded|course\.py (test|teach)|teacher's pack|CONTRIBUTING", readme)
+    for path in LESSONS:
+        cell = read(path).cells[0].source
+        number, title = re.match(r"# Lesson (\d+): (.+)", cell).groups()
+        minutes = re.search(r"\*\*Time:\*\* (\d+) minutes", cell)[1]
+        assert f"| {number} | [{title}](notebooks/{path.name}) | {minutes} |" in readme
+    shown = subprocess.run([sys.executable, ROOT / "course.py", "--help"], capture_output=True, text=True).stdout
+    assert set(re.findall(r"^\| `(--[\w-]+)", readme, re.MULTILINE)) <= set(re.findall(r"--[\w-]+", shown))
+
+
+def commands(page):
+    """The lines of a page that start course.py, as their words after it."""
+    found = re.findall(r"^(?:\| .*`)?py(?:thon)?(?:3| -3)?[.\d]* course\.py ?([^`\n]*)", page, re.MULTILINE)
+    return [line.split() for line in found]
+
+
+@pytest.mark.parametrize("paddle", [True, False])
+@pytest.mark.parametrize("wheels", [True, False])
+def test_the_pages_match_what_was_packed(small, monkeypatch, wheels, paddle):
+    """Each command has --wheels where there are wheels, --no-paddle where lesson 7's packages are missing."""
+
+    def collect(root, folder, sets, say):
+        folder.mkdir()
+        (folder / "torch.whl").write_bytes(bytes(7_000_000))
+
+    monkeypatch.setattr(teach, "collect_wheels", collect)
+    shutil.copy(LESSONS[6], teach.course_root() / "notebooks")
+    pack = make(small / "pack", wheels=wheels, paddle=paddle)
+    page, readme = ((pack / name).read_text(encoding="utf-8") for name in ("README.md", "students/course/README.md"))
+    teachers, own = commands(page), commands(readme)
+    assert len(teachers) == 5 and len(own) == 2
+    for words in teachers + own:
+        assert ("--wheels" in words) == (wheels and "--class" not in words), words
+        assert ("--no-paddle" in words) != paddle, words
+    places = {words[words.index("--wheels") + 1] for words in teachers + own if wheels and "--wheels" in words}
+    assert places == ({"../wheels", "..\\wheels", "http://ADDRESS:8080/wheels/"} if wheels else set())
+    for text in (page, readme):
+        assert ("wheels" in text.replace("--no-wheels", "")) == wheels
+        assert (f"Python 3.{sys.version_info.minor}" in text and "3.10, 3.11 or 3.12" not in text) == wheels
+    assert ("| `students/wheels` |" in page) == ("7 MB" in page) == ("without internet\n" in page[:50]) == wheels
+    assert ("Lesson 7:" in page) == (".venv-paddle" in readme) == ("07_paddlenlp" in readme) == paddle
+    assert ("switched off" in page) == ("needs no line to the outside" in page) == wheels
+    assert ("`--no-paddle` leaves out" in page) == ("| `--no-paddle` |" in readme) == paddle
+
+
+def test_no_step_has_the_class_carry_the_teachers_environment(pack):
+    """`course.py` makes .venv beside itself: set up inside the pack it would be copied to, and served to, everyone."""
+    page = (pack / "README.md").read_text(encoding="utf-8")
+    assert "typed in the folder `students/course`" not in page and "Do not set the course up inside this pack" in page
+    with zipfile.ZipFile(pack / "students/course.zip") as archive:
+        assert "student's copy" in archive.read("course/README.md").decode()
+
+
+REHEARSED = {  # what is tried the day before: words of its line
+    "A student's computer": "Copy `students` to it",
+    "The way to your computer": "http://ADDRESS:8080/course.zip",
+    "The firewall": "8000 for the server",
+    "The Wi-Fi": "客户端隔离",
+    "The keys": "slip for each student",
+    "The server": "ask it from the student's computer",
+    "The teacher's page": "http://ADDRESS:8000/teacher",
+    "The results": "`--class`",
+    "The computers": "stays awake",
+}
+
+
+def test_the_rehearsal(pack):
+    page = (pack / "README.md").read_text(encoding="utf-8")
+    rehearsal = page.partition("## 1. ")[2].partition("## 2. ")[0]
+    lines = dict(re.findall(r"^- \[ \] \*\*(.+?)\.?\*\*(.+)", rehearsal, re.MULTILINE))
+    assert list(lines) == list(REHEARSED)
+    for name, words in REHEARSED.items():
+        assert words in lines[name]
+
+
+def test_the_commands_for_a_class_keep_keys_and_results_out_of_the_pack(pack):
+    """A new pack replaces the folder, and everyone may read `students`."""
+    page = (pack / "README.md").read_text(encoding="utf-8")
+    assert "python -m qwen_helpers keys ../NAMES.txt ../class.csv\n" in page
+    serve = "serve students/models/tiny-chat --keys ../class.csv --results ../class.sqlite --host 0.0.0.0\n"
+    assert f"python -m qwen_helpers {serve}" in page
+    assert "course.py --class http://ADDRESS:8000 --key KEY\n" in page
+    assert not re.search(r"(?<!\.\./)(class\.(csv|sqlite)|NAMES\.txt)(?!` beside)", page)
 
 
 def lesson(minutes):
@@ -133,7 +224,21 @@ def test_the_chosen_model_is_packed_under_its_name(small, tmp_path, monkeypatch,
     monkeypatch.setenv("QWEN_MODEL", str(model))
     pack = make(small / "pack")
     assert files(pack / "students/models/Qwen9-0.1B") == files(qwen2_folder)
-    assert "hub students/models/Qwen9-0.1B --host" in (pack / "README.md").read_text(encoding="utf-8")
+    page = (pack / "README.md").read_text(encoding="utf-8")
+    assert "hub students/models/Qwen9-0.1B --host" in page and "serve students/models/Qwen9-0.1B --keys" in page
+    assert "`tiny-thinking`, `Qwen9-0.1B`" in page and "make the pack again.\n" not in page
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-base", "tiny-thinking"])
+def test_a_tiny_model_needs_no_way_to_the_students(small, monkeypatch, name):
+    monkeypatch.setenv("QWEN_MODEL", name)
+    pack = make(small / "pack")
+    page = (pack / "README.md").read_text(encoding="utf-8")
+    models = sorted(path.name for path in (pack / "students/models").iterdir())
+    assert models == ["tiny-base", "tiny-chat", "tiny-thinking"]
+    assert "make the pack again.\n" in page and "choose one way" not in page and "qwen_helpers hub" not in page
+    assert "8765" not in page
+    assert f"serve students/models/{'tiny-chat' if name == 'tiny' else name} --keys" in page
 
 
 def test_twice_gives_the_same_and_removes_what_is_outdated(small):

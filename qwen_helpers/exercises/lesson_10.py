@@ -1,13 +1,16 @@
 """Lesson 10's exercises: a refusal that is told, questions at the same time, how many students."""
 
 import asyncio
+import inspect
 import math
 import threading
+import traceback
 
 from qwen_helpers.engines.server import ServerError
-from qwen_helpers.exercises import Stopped, call
+from qwen_helpers.exercises import call
 
 PATIENCE = 5  # seconds; a right answer takes 0.05
+UNAWAITED = "nobody has waited for the answers: write await before asyncio.gather."
 
 
 def exercise_1(function):
@@ -30,9 +33,15 @@ def exercise_1(function):
 
 
 def exercise_2(function):
-    waiting, most, result = 0, 0, []
+    if not callable(function):
+        return "give check the function itself, without brackets behind its name."
+    if inspect.isasyncgenfunction(function):
+        return "return all answers as one list, instead of a yield for each."
+    if not inspect.iscoroutinefunction(function):
+        return "begin with async def, as the cell did: only such a function may wait, with await."
+    waiting, most, asked, result = 0, 0, [], []
 
-    async def ask(question):
+    async def answer(question):
         nonlocal waiting, most
         waiting += 1
         most = max(most, waiting)
@@ -40,11 +49,19 @@ def exercise_2(function):
         waiting -= 1
         return question.upper()
 
+    def ask(question):
+        asked.append(answer(question))
+        return asked[-1]
+
+    async def quietly():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the hint says it, and no traceback below
+        return await function(ask, ["first", "second", "third"])
+
     def run():  # in a thread of its own, since a notebook has a running event loop
         try:
-            result.append(call(lambda: asyncio.run(function(ask, ["first", "second", "third"]))))
-        except Stopped as stop:
-            result.append(stop)
+            result.append(asyncio.run(quietly()))
+        except Exception as error:
+            result.append(error)
 
     thread = threading.Thread(target=run, daemon=True)  # daemon: an endless loop must not keep the kernel from ending
     thread.start()
@@ -54,11 +71,34 @@ def exercise_2(function):
             f"your function did not end within {PATIENCE} seconds, and still runs: look for a loop without an end, "
             "then restart the kernel."
         )
-    if isinstance(result[0], Stopped):
-        raise result[0]
-    if result[0] is ...:
+    for coroutine in asked:
+        coroutine.close()  # else Python warns about each that nobody has awaited, which the hint says
+    return _stopped(result[0]) if isinstance(result[0], Exception) else _answers(result[0], most)
+
+
+def _stopped(error):
+    """The hint for a function that stopped with `error`."""
+    gathering = "gather" in (frame.name for frame in traceback.extract_tb(error.__traceback__))
+    # Before Python 3.12 gather takes a generator of coroutines for a coroutine, and stops at what it yields.
+    if isinstance(error, TypeError) and gathering or "bad yield" in str(error):
+        return (
+            "asyncio.gather takes what ask(question) gives, without await, each as an argument of its own: put a star "
+            "before a list."
+        )
+    if "await wasn't used" in str(error):
+        return UNAWAITED
+    if "running event loop" in str(error):
+        return "leave asyncio.run out: your function already runs in an event loop, so await is enough."
+    return f"your function stopped with {type(error).__name__}: {error}."
+
+
+def _answers(answers, most):
+    """None if these are the three answers, up to `most` of them waited for at the same time; else the hint."""
+    if answers is ...:
         return "replace the three dots by your answer."
-    answers = list(result[0]) if isinstance(result[0], list | tuple) else result[0]
+    answers = list(answers) if isinstance(answers, list | tuple) else answers
+    if any(map(inspect.isawaitable, answers if isinstance(answers, list) else [answers])):
+        return UNAWAITED
     if answers != ["FIRST", "SECOND", "THIRD"]:
         return f"return a list with the three answers in the order of the questions; it returned {answers!r}."
     if most < 3:
@@ -73,6 +113,9 @@ def exercise_3(students):
         return None
     for wrong, hint in (
         (1440, "that keeps the GPU busy all the time, and the queue grows without end: take 70 % of it."),
+        (2057, "dividing by 0.7 promises more than the GPU has: 70 % of it is 0.7 times its 2,400 tokens."),
+        (432, "that is the share that stays free: the GPU is busy for the other 70 %."),
+        (24, "a student asks every 3 minutes, which are 180 seconds; and 70 % of the GPU is allowed."),
         (16.8, "a student asks every 3 minutes, which are 180 seconds."),
         (5.6, "that is the number of answers per second: each student asks only every 180 seconds."),
         (8, "that is the number of answers per second: each student asks only every 180 seconds, and 70 % is allowed."),

@@ -16,16 +16,19 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import jinja2
 import nbformat
 
-from qwen_helpers.folders import TINY_BASE, TINY_CHAT, course_root, model_folder
+from qwen_helpers.folders import TINY_BASE, TINY_CHAT, TINY_THINKING, course_root, model_folder
 from qwen_helpers.labs.hub import id_and_folder
 
 MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
 FILES = ("course.py", "pyproject.toml", "lock.txt", "lock-paddle.txt", "constraints.txt", "constraints-paddle.txt")
 FILES += ("environment.yml", "conftest.py")
-FILES += ("README.md", "TROUBLES.md", "CONTRIBUTING.md", "LICENSE", "images", "qwen_helpers", "notebooks")
+FILES += ("TROUBLES.md", "LICENSE", "images", "qwen_helpers", "notebooks")
+MORE = ("README.md", "CONTRIBUTING.md", "tests")  # speak of solutions and tests; students get a README of their own
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
+PADDLE_KERNEL = "qwen-paddle"  # lesson 7's
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
 FOLDED = re.compile(
     r"The solution is folded below each exercise: click [^.]*three dots\."
@@ -57,25 +60,30 @@ def write_pack(out, wheels=True, paddle=True, say=print):
 
     say("The course, with and without its solutions")
     copy_course(root, students / "course")
-    copy_course(root, new / "solutions", "tests")
+    copy_course(root, new / "solutions", *MORE)
     lessons = {}
     for path in sorted((students / "course" / "notebooks").glob("*.ipynb")):
-        lessons[path.name] = nbformat.read(path, as_version=4)
-        nbformat.write(student_notebook(lessons[path.name]), path)
-    shutil.make_archive(str(students / "course"), "zip", students, "course")
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.write(student_notebook(notebook), path)
+        if paddle or notebook.metadata.kernelspec.name != PADDLE_KERNEL:
+            lessons[path.name] = notebook
 
-    models = {"tiny-chat": TINY_CHAT, "tiny-base": TINY_BASE}
-    chosen = "tiny-chat" if model in models.values() else id_and_folder(str(model))[0].split("/")[1]
-    models.setdefault(chosen, model)
+    tiny = {"tiny-chat": TINY_CHAT, "tiny-base": TINY_BASE, "tiny-thinking": TINY_THINKING}
+    names = [name for name, folder in tiny.items() if folder == model]
+    chosen = names[0] if names else id_and_folder(str(model))[0].split("/")[1]
+    models = {**tiny, chosen: model}
     for name, folder in models.items():
         say(f"The model {name}, {megabytes(folder)} MB")
         shutil.copytree(folder, students / "models" / name, ignore=shutil.ignore_patterns(".*", "*.incomplete"))
     if wheels:
         collect_wheels(root, students / "wheels", SETS if paddle else SETS[:1], say)
 
-    page = Path(__file__).with_name("teach_page.md").read_text(encoding="utf-8")
-    facts.update(plan=time_plan(lessons), pause=BREAK, model=chosen, wheels=megabytes(students / "wheels"))
-    (new / "README.md").write_text(page.format(**facts), encoding="utf-8")
+    facts.update(wheels=wheels, paddle=paddle, megabytes=megabytes(students / "wheels"))
+    facts.update(model=chosen, tiny=chosen in tiny, models=[f"`{name}`" for name in models])
+    facts.update(plan=time_plan(lessons), lessons=lesson_table(lessons), pause=BREAK)
+    write_page("teach_page.md", facts, new / "README.md")
+    write_page("teach_student.md", facts, students / "course" / "README.md")
+    shutil.make_archive(str(students / "course"), "zip", students, "course")
     delete(old)
     if out.exists():
         os.replace(out, old)
@@ -130,6 +138,13 @@ def student_notebook(notebook):
     return notebook
 
 
+def write_page(template, facts, file):
+    """Write the page `file`, in which the Jinja template of that name beside this module is filled in from `facts`."""
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    page = jinja2.Template(text, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    file.write_text(page.render(facts).strip() + "\n", encoding="utf-8")
+
+
 def collect_wheels(root, folder, sets, say=print):
     """Let pip collect (and build, where a package has no wheel) what course.py installs, for this system and Python.
 
@@ -164,18 +179,32 @@ def megabytes(folder):
     return f"{sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()) / 1e6:,.0f}"
 
 
+def title_and_minutes(notebook):
+    """(title, minutes of reading and running) as the first cell of a lesson gives them."""
+    head = notebook.cells[0].source
+    return re.match(r"# (.+)", head)[1], int(re.search(r"\*\*Time:\*\* (\d+) minutes", head)[1])
+
+
+def lesson_table(lessons):
+    """The rows "number, lesson, minutes" of the students' README, from {file name: notebook}."""
+    rows = []
+    for name, notebook in lessons.items():
+        title, minutes = title_and_minutes(notebook)
+        number, title = re.fullmatch(r"Lesson (\d+): (.+)", title).groups()
+        rows.append(f"| {number} | [{title}](notebooks/{name}) | {minutes} |")
+    return "\n".join(rows)
+
+
 def time_plan(lessons):
     """A table with clock times, from {file name: notebook}. A lesson begins in the half-day in which it can end."""
     half_days = iter([(day, *half) for day in range(1, 30) for half in HALF_DAYS])
     rows, now, end = [], 0, 0
     for notebook in lessons.values():
-        head = notebook.cells[0].source
-        reading = int(re.search(r"\*\*Time:\*\* (\d+) minutes", head)[1])
+        title, reading = title_and_minutes(notebook)
         length = 2 * reading  # as much again for the exercises: a rule and no measurement
         if now + length > end:
             day, name, now, end = next(half_days)
             rows.append(f"| **Day {day}, {name}** | | |")
-        title = re.match(r"# (.+)", head)[1]
         exercises = f"{clock(now + reading)} to {clock(now + length)}"
         rows.append(f"| {title} | {clock(now)} to {clock(now + reading)} | {exercises} |")
         now += length + BREAK
