@@ -111,6 +111,11 @@ async def untried(ask, questions):
     return ...
 
 
+def nucleus(probabilities, p):
+    kept = [value if sum(probabilities[:n]) < p else 0 for n, value in enumerate(probabilities)]
+    return [value / sum(kept) for value in kept]
+
+
 def split(text):
     before, mark, after = text.partition("</think>")
     thinks = mark or "<think>" in text
@@ -293,8 +298,8 @@ RIGHT = [
     (lesson_04.exercise_2, hold_back),
     (lesson_04.exercise_3, first_sentence),
     (lesson_05.exercise_1, finish_reason),
-    (lesson_05.exercise_2, 3),
-    (lesson_05.exercise_3, 2.56),
+    (lesson_05.exercise_2, nucleus),
+    (lesson_05.exercise_3, 32),
     (lesson_06.exercise_1, split),
     (lesson_06.exercise_2, run),
     (lesson_06.exercise_3, 55),
@@ -401,14 +406,27 @@ WRONG = [
     (lesson_05.exercise_1, lambda tokens, stops: "stop", "no stop token"),
     (lesson_05.exercise_1, lambda tokens, stops: "stop" if {*tokens} & {*stops} else "length", "only the last"),
     (lesson_05.exercise_1, lambda tokens, stops: "stop" if tokens[-1] in stops else "length", "TypeError"),
-    (lesson_05.exercise_1, "stop", "TypeError"),
-    (lesson_05.exercise_2, 2, "crosses the line"),
-    (lesson_05.exercise_2, 5, "all of them"),
-    (lesson_05.exercise_2, "three", "add the probabilities"),
-    (lesson_05.exercise_3, "2.56", "a number of seconds"),
-    (lesson_05.exercise_3, 0.005, "multiply it by 512"),
-    (lesson_05.exercise_3, 0.64, "four times as many"),
-    (lesson_05.exercise_3, 512, "divide 0.64 s"),
+    (lesson_05.exercise_1, lambda tokens, stops: tokens[-1] in stops, "return the string"),
+    (lesson_05.exercise_1, lambda tokens, stops: None, "put return in front"),
+    (lesson_05.exercise_1, lambda tokens, stops: "stop" if tokens[-1] == stops else "length", "one of the stop tokens"),
+    (lesson_05.exercise_1, "stop", "the function itself"),
+    (lesson_05.exercise_2, lambda probabilities, p: ..., "replace the three dots"),
+    (lesson_05.exercise_2, 3, "the function itself"),
+    (lesson_05.exercise_2, lambda probabilities, p: 3, "a list of numbers"),
+    (lesson_05.exercise_2, lambda probabilities, p: None, "a list of numbers"),
+    (lesson_05.exercise_2, lambda probabilities, p: nucleus(probabilities, p)[:3], "in the place of a token"),
+    (lesson_05.exercise_2, lambda probabilities, p: nucleus(probabilities, p - 0.15), "crosses p is kept"),
+    (lesson_05.exercise_2, lambda probabilities, p: probabilities, "3 stay, not 5"),
+    (lesson_05.exercise_2, lambda probabilities, p: [*probabilities[:3], 0, 0], "add up to 0.85"),
+    (lesson_05.exercise_2, lambda probabilities, p: [1 / 3, 1 / 3, 1 / 3, 0, 0], "the first is 0.33"),
+    (lesson_05.exercise_2, lambda probabilities: probabilities, "TypeError"),
+    (lesson_05.exercise_3, "32", "a number of seconds"),
+    (lesson_05.exercise_3, 0.1, "the time per token"),
+    (lesson_05.exercise_3, 12.8, "the second is longer"),
+    (lesson_05.exercise_3, 19.2, "begins again"),
+    (lesson_05.exercise_3, 44.8, "not written again"),
+    (lesson_05.exercise_3, 51.2, "a limit costs nothing"),
+    (lesson_05.exercise_3, 320, "divide 12.8 s"),
     (lesson_06.exercise_1, lambda text: text, "two texts"),
     (lesson_06.exercise_1, lambda text: (None, text), "two texts"),
     (lesson_06.exercise_1, lambda text: ("", text), "the model has opened"),

@@ -5,38 +5,67 @@ from qwen_helpers.exercises import call
 
 def exercise_1(function):
     """The function must look at the last token only, and take one stop token or a list of them."""
+    if not callable(function):
+        return 'pass the function itself, without brackets behind it: check("5.1", reason).'
     cases = [
         ([5, 6, 2], [2, 0], "stop", "the last token is one of the stop tokens"),
         ([5, 6, 0], [2, 0], "stop", "the second stop token in the list counts as well"),
         ([5, 6, 7], [2, 0], "length", "the last token is no stop token"),
         ([5, 2, 7], [2, 0], "length", "only the last token counts"),
         ([5, 6, 2], 2, "stop", "stops may be one number instead of a list"),
+        ([5, 6, 7], 2, "length", "the last token is not the stop token"),
     ]
     for tokens, stops, right, why in cases:
         answer = call(function, tokens, stops, asked=f"for tokens {tokens} and stops {stops} ")
+        if answer is None:
+            return "your function returns nothing: put return in front of the answer."
+        if not isinstance(answer, str):
+            return f"your function returns {answer!r}: return the string 'stop' or 'length'."
         if answer != right:
             return f"for tokens {tokens} and stops {stops} the answer is {right!r}: {why}."
     return None
 
 
-def exercise_2(answer):
-    """0.50 + 0.20 = 0.70 is less than 0.8; with 0.15 it is 0.85."""
-    if answer == 3:
-        return None
-    if answer == 2:
-        return "two tokens have 0.70 together, which is less than 0.8: the one that crosses the line is kept too."
-    if answer == 5:
-        return "that is all of them; stop adding as soon as the sum reaches 0.8."
-    return "add the probabilities from the largest down until the sum reaches 0.8, and count them."
+def exercise_2(function):
+    """Top-p over a list: the token that crosses p stays, and what is left adds up to 1."""
+    if not callable(function):
+        return 'pass the function itself, without brackets behind it: check("5.2", top_p).'
+    given = [0.5, 0.2, 0.15, 0.1, 0.05]
+    for p, kept in ((0.8, 3), (0.4, 1), (0.6, 2), (1.0, 5)):
+        for_this = f"for p={p} "
+        answer = call(function, list(given), p, asked=for_this)
+        if answer is ...:
+            return "replace the three dots by your answer."
+        if not isinstance(answer, (list, tuple)) or not all(isinstance(value, (int, float)) for value in answer):
+            return f"return a list of numbers, and not {answer!r}."
+        if len(answer) != len(given):
+            return f"{for_this}the list has {len(answer)} numbers: leave 0 in the place of a token that is cut off."
+        left = sum(value > 0 for value in answer)
+        if left != kept and left == sum(sum(given[: n + 1]) <= p for n in range(len(given))):
+            return f"{for_this}{kept} stay, not {left}: the token with which the sum crosses p is kept, too."
+        if left != kept:
+            return f"{for_this}{kept} stay, not {left}: add from the left until the sum has reached p."
+        if abs(sum(answer) - 1) > 1e-6:
+            return f"{for_this}they add up to {sum(answer):.2f}: divide each by the sum of those that stay."
+        if abs(answer[0] * sum(given[:kept]) - given[0]) > 1e-6:
+            return f"{for_this}the first is {answer[0]:.2f}: divide each of those that stay by their sum."
+    return None
 
 
 def exercise_3(seconds):
+    """The time follows the tokens that are written: 12.8 s / 128 is 0.1 s, and 320 of these are 32 s."""
     if not isinstance(seconds, (int, float)):
         return "give a number of seconds."
-    if abs(seconds - 2.56) < 0.01:
+    hints = {
+        0.1: "that is the time per token; multiply it by the tokens of the second answer.",
+        12.8: "that was the first answer; the second is longer, and each token takes a step.",
+        19.2: "that is the rest only; the second call begins again with the first token.",
+        44.8: "the first answer is not written again before the second: 320 tokens in all.",
+        51.2: "that is the limit, 512; the model stops by itself after 320, and a limit costs nothing.",
+    }
+    for wrong, hint in hints.items():
+        if abs(seconds - wrong) < 0.005:
+            return hint
+    if abs(seconds - 32) < 0.05:
         return None
-    if abs(seconds - 0.005) < 0.0001:
-        return "that is the time per token; multiply it by 512."
-    if abs(seconds - 0.64) < 0.01:
-        return "512 tokens are four times as many, and each takes a step of its own."
-    return "divide 0.64 s by 128 tokens, then multiply by 512."
+    return "divide 12.8 s by 128 tokens, then multiply by the tokens that the second answer has."
