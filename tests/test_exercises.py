@@ -231,13 +231,6 @@ def finish_reason(tokens, stops):
     return "stop" if tokens[-1] in (stops if isinstance(stops, list) else [stops]) else "length"
 
 
-def first_difference(one, other):
-    if one == other:
-        return None
-    pairs = zip(one, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
 def repair(config):
     return {**config, "rope_theta": config["rope_parameters"]["rope_theta"]}
 
@@ -304,7 +297,7 @@ RIGHT = [
     (lesson_06.exercise_2, run),
     (lesson_06.exercise_3, 55),
     (lesson_07.exercise_1, lesson_07.GREETING),
-    (lesson_07.exercise_2, first_difference),
+    (lesson_07.exercise_2, 6),
     (lesson_07.exercise_3, repair),
     (lesson_08.exercise_1, 469_762_048),
     (lesson_08.exercise_2, tokens_per_second),
@@ -448,18 +441,28 @@ WRONG = [
     (lesson_07.exercise_1, 23.8, "must be a string"),
     (lesson_07.exercise_1, lesson_07.GREETING + "<|im_end|>", "skip_special_tokens=True"),
     (lesson_07.exercise_1, "ask for a long story.", "nothing to cut off"),
-    (lesson_07.exercise_1, "", "not the whole answer"),
+    (lesson_07.exercise_1, "", "nothing to cut off"),
+    (lesson_07.exercise_1, lesson_07.GREETING[1:], "nothing to cut off"),
     (lesson_07.exercise_1, "Hello!", "not the whole answer"),
-    (lesson_07.exercise_2, lambda one, other: one == other, "the answer is None"),
-    (lesson_07.exercise_2, lambda one, other: 1, "the answer is None"),
-    (lesson_07.exercise_2, lambda one, other: None if one == other else 1, "the answer is 0"),
-    (lesson_07.exercise_2, lambda one, other: next(n for n in range(3) if one[n] != other[n]), "StopIteration"),
-    (lesson_07.exercise_2, len, "TypeError"),
+    (lesson_07.exercise_2, "6", "a number of tokens"),
+    (lesson_07.exercise_2, True, "a number of tokens"),
+    (lesson_07.exercise_2, -6, "without a sign"),
+    (lesson_07.exercise_2, 0, "the same for both"),
+    (lesson_07.exercise_2, 1, "not only the last"),
+    (lesson_07.exercise_2, 3, "one role only"),
+    (lesson_07.exercise_2, 4, "more messages"),
+    (lesson_07.exercise_2, 5, "the system message ends"),
+    (lesson_07.exercise_2, 7, "only where there is none"),
+    (lesson_07.exercise_2, 12, "count it once"),
+    (lesson_07.exercise_2, 40, "after which token"),
     (lesson_07.exercise_3, lambda config: config, "not inside rope_parameters"),
     (lesson_07.exercise_3, lambda config: {"rope_theta": 500000.0}, "take nothing away"),
     (lesson_07.exercise_3, lambda config: {**config, "rope_theta": 1e6}, "not every model"),
     (lesson_07.exercise_3, repair_in_place, "return a new one"),
-    (lesson_07.exercise_3, lambda config: None, "return a dictionary"),
+    (lesson_07.exercise_3, lambda config: None, "returns nothing"),
+    (lesson_07.exercise_3, str, "return a dictionary"),
+    (lesson_07.exercise_3, lambda config: {**config, "rope_theta": config["rope_parameters"]}, "take the number"),
+    (lesson_07.exercise_3, lambda c: {"rope_parameters": c["rope_parameters"], "rope_theta": 5e5}, "has lost"),
     (lesson_07.exercise_3, lambda config: config["theta"], "KeyError"),
     (lesson_08.exercise_1, "470 MB", "a number of bytes"),
     (lesson_08.exercise_1, 234_881_024, "hence the 2 in front"),
