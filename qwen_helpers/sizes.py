@@ -1,7 +1,7 @@
 """How much memory, disk and time does a model need? Every formula once, and `preflight`, which asks this machine.
 
 In Python `print(preflight("Qwen/Qwen2.5-7B-Instruct"))`, in a terminal `python -m qwen_helpers preflight`. The sizes of
-weights and cache come from `models.py`; what training needs on top is in `labs/finetune.py`.
+weights and cache come from `models.py`. The last part is about training: memory and time.
 """
 
 import argparse
@@ -310,6 +310,202 @@ def largest_that_fit(computers=(8, 16, 32), cards=(8, 12, 24), dtypes=("int4", "
             best = max(fitting, key=lambda model: (model.parameters, model.family), default=None)
             rows.append((place, memory, dtype, best.id if best else None))
     return rows
+
+
+# Training. Read off `python -m qwen_helpers measure training` and runs like it (see `training_memory`), on Linux:
+SWIFT = 190_000_000  # bytes of ms-swift, beside those of the other libraries
+KEPT = 3  # numbers per token, layer and column of the MLP: intermediate results that are freed, and not given back
+NF4 = 0.5 + 0.127 / 8  # bytes per number in 4 bits; the constants take 0.127 bits (QLoRA, arXiv:2305.14314, section 3)
+WAYS = ("lora", "qlora", "full")
+# Fitted to Qwen's own table of seconds on an A100 (see `training_seconds`):
+SHARE = 0.45  # of the card's arithmetic that training uses, where arithmetic is the limit
+LAYER_SECONDS = 0.005  # per layer and step at least, however few tokens: the processor tells the card what to do
+UNPACKING = 3.5e-11 * 312  # seconds per number that QLoRA unpacks in a step, on a card with 1 TFLOPS
+# GB of memory, and 1e12 operations per second of its tensor cores in 16 bits, added up in 32, dense: NVIDIA's data
+# sheets of the T4 and the A100, and the white paper on Ada.
+CARDS = {"T4": (16, 65), "RTX 4090": (24, 165), "A100": (80, 312)}
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """A prediction in bytes. `total` is what the device needs (with more cards: each), a CPU's libraries included."""
+
+    model: str
+    way: str  # "lora", "qlora" or "full"
+    trained: int  # numbers that training changes
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int  # the averages, and, in full training with 16-bit weights, a copy of these in float32
+    activations: int
+    libraries: int
+    file: int  # the weights' file, which is in memory while it is loaded
+
+    @property
+    def total(self) -> int:
+        trained = self.weights + self.adapter + self.gradients + self.optimizer + self.activations
+        return self.libraries + max(trained, self.weights + self.file)
+
+    def __str__(self) -> str:
+        parts = ("weights", "adapter", "gradients", "optimizer", "activations", "libraries", "total")
+        head = f"{self.model}, {self.way}: {self.trained:,} numbers are trained"
+        return "\n".join([head, *(f"{part:12} {as_size(getattr(self, part)):>9}" for part in parts)])
+
+    __repr__ = __str__
+
+
+def linear_shapes(model: Model) -> list[tuple[int, int]]:
+    """(inputs, outputs) of all matrices that `--target_modules all-linear` finds in the layers.
+
+    Of a layer with full attention seven; from Qwen3.5 on q_proj also makes a gate, and a layer with linear attention
+    has in_proj_qkv, _z, _b and _a and out_proj in place of q, k, v and o (transformers' modeling_qwen3_5.py).
+    """
+    h, q, kv, linear = model.hidden, model.heads * model.head_dim, model.kv_heads * model.head_dim, model.linear
+    mlp = [(h, model.intermediate)] * 2 + [(model.intermediate, h)]
+    full = [(h, 2 * q if linear else q), (h, kv), (h, kv), (q, h), *mlp]
+    if not linear:
+        return model.layers * full
+    heads = [(h, linear.value_heads)] * 2
+    other = [(h, linear.columns), (h, linear.values), *heads, (linear.values, h), *mlp]
+    return model.cache_layers * full + linear.layers * other
+
+
+def adapter_numbers(shapes: list[tuple[int, int]], rank: int) -> int:
+    """Numbers in a LoRA adapter: A is rank x inputs, B is outputs x rank, for each matrix.
+
+    Source: Hu et al., LoRA, arXiv:2106.09685, section 4.1.
+    """
+    return sum(rank * (inputs + outputs) for inputs, outputs in shapes)
+
+
+def training_memory(
+    model=None, way="lora", *, dtype="bfloat16", rank=8, batch=1, tokens=512, learnt=None, checkpointing=True,
+    dropout=True, liger=False, cards=1, zero=2, libraries=True,
+) -> TrainingMemory:  # fmt: skip
+    """Predict the memory of training `model`, a catalogue id or a folder; left out, the model in use.
+
+    `batch` dialogues of `tokens` tokens each are on the device at once; `learnt` of all these tokens have a label
+    (left out: all), and only for those ms-swift computes logits. `dtype` is that of the weights. An adapter is kept in
+    float32 (peft's autocast_adapter_dtype), and with it its gradients and AdamW's two averages: 4 + 4 + 8 bytes per
+    number. QLoRA holds the layers' matrices in 4 bits. Full training takes `full_bytes`, on `cards` cards with
+    DeepSpeed's stage `zero`.
+
+    Activations: with checkpointing (ms-swift's default) the input of each layer, and all that one layer needs for the
+    way back (`layer_bytes`) and holds besides (KEPT); without it that of every layer. Then `logit_bytes`.
+
+    `total` is the larger of training and loading, during which the file (bfloat16) counts as well. Measured peaks in
+    float32, the shape of Qwen2.5-0.5B with random weights, ms-swift 4.6 and torch 2.13 on Linux, November 2026:
+
+        batch x tokens  learnt  checkpointing  measured  predicted / measured
+        1 x 519             16  yes              3.60 GB  1.00 (loading)
+        1 x 519            400  yes              4.31 GB  1.00
+        4 x 135       4 x   64  yes              4.05 GB  0.95
+        4 x 135       4 x   64  no               5.93 GB  1.09
+        1 x 519             16  no               5.39 GB  1.01
+        1 x 1031            16  no               8.35 GB  0.97
+        1 x 516            256  yes              3.87 GB  0.98 (`measure training`; the constants were fitted before it)
+
+    On a GPU nothing was measured for this course. Qwen's own table (QwenLM/Qwen, README, "Profiling of Memory and
+    Speed": A100, LoRA of rank 64, bfloat16, 256 to 2,048 tokens) lies within 9 % of it for 7B and 14B. With 4,096
+    tokens the prediction is 13 to 15 % too high, with Q-LoRA between a fifth too low and a fifth too high (it was
+    another 4-bit format). For Qwen3.5 activations are counted as if all layers had full attention.
+    Raises ValueError for an unknown way or dtype and for a model with experts, ModelFolderError for a model that is
+    nowhere or of an unknown family.
+    """
+    if way not in WAYS:
+        raise ValueError(f"Unknown way {way!r}: use one of {', '.join(WAYS)}.")
+    found, size = look_up_model(model)[0], round(bits(dtype) / 8)
+    if found.experts:
+        raise ValueError(f"{found.id} has experts, whose training was not worked out here: choose a model without.")
+    shapes = linear_shapes(found)
+    matrices = sum(inputs * outputs for inputs, outputs in shapes) if way == "qlora" else 0
+    weights = round((found.parameters - matrices) * size + matrices * NF4)
+    if way == "full":
+        trained, adapter = found.parameters, 0
+        weights, gradients, optimizer = full_bytes(trained, size, cards, zero)
+    else:
+        trained = adapter_numbers(shapes, rank)
+        adapter = gradients = 4 * trained
+        optimizer = 8 * trained
+    layer = layer_bytes(found, size, rank, dropout) + KEPT * found.intermediate * size
+    per_token = found.layers * found.hidden * size + layer if checkpointing else found.layers * layer
+    logits = logit_bytes(found, size, batch * tokens if learnt is None else learnt, liger)
+    return TrainingMemory(
+        model=found.id, way=way, trained=trained, weights=weights, adapter=adapter, gradients=gradients,
+        optimizer=optimizer, activations=batch * tokens * per_token + logits,
+        libraries=LIBRARIES + SWIFT if libraries else 0, file=2 * found.parameters if libraries else 0,
+    )  # fmt: skip
+
+
+def full_bytes(numbers: int, size: int = 2, cards: int = 1, zero: int = 2) -> tuple[int, int, int]:
+    """Bytes on each card of (weights, gradients, optimizer) when all `numbers` are trained: 16 per number on one card.
+
+    The weights and their gradients in `size` bytes, AdamW's two averages in float32, and, if the weights have 16 bits,
+    a copy of these in float32, the master weights, for steps that 16 bits cannot hold. With more cards stage 1 divides
+    the optimizer's part, stage 2 the gradients as well, stage 3 the weights as well.
+
+    Source: ZeRO, arXiv:1910.02054, section 3.1 and figure 1 (7.5 billion numbers, 64 cards: 120, 31.4, 16.6 and
+    1.9 GB). It is the least: DeepSpeed's buffers come on top, and Qwen's own runs (the README named in
+    `training_memory`) took 18 bytes per number for 7B on two cards, and 24 for 1.8B on one.
+    """
+    parts = (numbers * size, numbers * size, numbers * (8 if size == 4 else 12))
+    divided = (zero >= 3, zero >= 2, zero >= 1)
+    return tuple(round(part / cards) if share else part for part, share in zip(parts, divided, strict=True))
+
+
+def logit_bytes(model: Model, size: int, learnt: int, liger: bool) -> int:
+    """Bytes of what the loss needs for `learnt` tokens: a row of the vocabulary for each.
+
+    Logits and their copy in the model's dtype, and four times float32 in the loss and its way back. With Liger's fused
+    loss (--use_liger_kernel) only for a part of the tokens at a time, as many rows as make a square of about
+    tokens x hidden; and a gradient as wide as the model for every token (Liger-Kernel, fused_linear_cross_entropy.py).
+    """
+    row = model.vocabulary * (2 * size + 4 * 4)
+    if not liger:
+        return learnt * row
+    parts = math.ceil(model.vocabulary / model.hidden)
+    at_a_time = 2 ** math.ceil(math.log2(max(1, math.ceil(learnt / parts))))
+    return min(learnt, at_a_time) * row + learnt * model.hidden * size
+
+
+def layer_bytes(model: Model, size: int, rank: int, dropout: bool) -> int:
+    """Bytes per token that one layer keeps for the way back, with LoRA beside each matrix.
+
+    Counted in transformers' modeling_qwen2.py and peft's lora/layer.py, and tested against torch's saved_tensors_hooks:
+    the input of each norm, in float32; q, k, v and the attention's output with one number per head (its scores are not
+    kept); gate, its SiLU and up; what each A makes. And the input of each A, in float32: with dropout a copy for each
+    matrix and the noise, without it, if the model is in float32 too, what is there anyway.
+    """
+    q, kv, h, i = model.heads * model.head_dim, model.kv_heads * model.head_dim, model.hidden, model.intermediate
+    plain = 2 * q + 2 * kv + 3 * i
+    single = 2 * h + 2 + model.heads + 7 * rank  # always float32
+    if model.family != "Qwen2.5":  # the norms of q and k
+        single += q + kv + model.heads + model.kv_heads
+    inputs = 5 * h + q + i  # of q, k, v, gate and up; of o; of down
+    if dropout:
+        return plain * size + (single + 2 * inputs) * 4
+    return plain * size + single * 4 + ((2 * h + i) * size if size == 4 else inputs * 4)
+
+
+def training_seconds(model, way="lora", *, tflops: float, tokens=512) -> float:
+    """Predict the seconds in which a GPU of `tflops` (see CARDS) learns from one dialogue of `tokens` tokens.
+
+    Each number that a token goes through takes 2 operations forwards, 2 on the way back, and 2 more since the
+    activations are computed twice (checkpointing); in full training 2 for its own gradient. Attention's products are
+    left out: a hundredth of it at 512 tokens. A card reaches SHARE of `tflops`, and no step is faster than
+    LAYER_SECONDS per layer. QLoRA unpacks every matrix in every step.
+
+    The constants are fitted to Qwen's table (see `training_memory`; A100, 8 dialogues per step): 7B and 14B, LoRA and
+    Q-LoRA, 256 to 8,192 tokens, lie within 25 %; 1.8B with long dialogues took up to 1.6 times as long. On other cards
+    nothing was measured: plan for twice the time, for a T4, whose 70 watts hold it back, more.
+    """
+    if way not in WAYS:
+        raise ValueError(f"Unknown way {way!r}: use one of {', '.join(WAYS)}.")
+    found = look_up_model(model)[0]
+    read = found.active_body_parameters + found.vocabulary * found.hidden
+    operations = tokens * read * (8 if way == "full" else 6)
+    seconds = max(found.layers * LAYER_SECONDS, operations / (SHARE * tflops * 1e12))
+    return seconds + (found.body_parameters * UNPACKING / tflops if way == "qlora" else 0)
 
 
 def as_size(count):

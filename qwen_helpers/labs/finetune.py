@@ -1,7 +1,7 @@
-"""Lesson 9's tools: a check of training data, the memory that training takes, the loss as it falls.
+"""Lesson 9's tools: a check of training data, a plan for real models, the loss as it falls.
 
-`check_data` reads ms-swift's `messages` format: JSON Lines, one dialogue per line. `training_memory` predicts from a
-model's dimensions, before anything is loaded. `watch` draws the loss of a training by ms-swift, and `verdict` reads it.
+`check_data` reads ms-swift's `messages` format: JSON Lines, one dialogue per line. `training_plan` tabulates what
+`sizes.py` predicts of memory and time. `watch` draws the loss of a training by ms-swift, and `verdict` reads it.
 """
 
 import difflib
@@ -10,15 +10,9 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qwen_helpers.models import CATALOGUE, Model, bits
-from qwen_helpers.sizes import LIBRARIES, as_size, look_up_model
+from qwen_helpers.sizes import CARDS, as_size, training_memory, training_seconds
 
 ROLES = ("system", "user", "assistant")
-# Read off `python -m qwen_helpers measure training` and runs like it (see `training_memory`), on Linux:
-SWIFT = 190_000_000  # bytes of ms-swift, beside those of the other libraries
-KEPT = 3  # numbers per token, layer and column of the MLP: intermediate results that are freed, and not given back
-NF4 = 0.5 + 0.127 / 8  # bytes per number in 4 bits; the constants take 0.127 bits (QLoRA, arXiv:2305.14314, section 3)
-WAYS = ("lora", "qlora", "full")
 
 
 @dataclass
@@ -119,140 +113,41 @@ def check_messages(messages: list) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class TrainingMemory:
-    """A prediction in bytes. `total` is what the device needs, on a CPU the libraries included."""
-
-    model: str
-    way: str  # "lora", "qlora" or "full"
-    trained: int  # numbers that training changes
-    weights: int
-    adapter: int
-    gradients: int
-    optimizer: int
-    activations: int
-    libraries: int
-    file: int  # the weights' file, which is in memory while it is loaded
-
-    @property
-    def total(self) -> int:
-        trained = self.weights + self.adapter + self.gradients + self.optimizer + self.activations
-        return self.libraries + max(trained, self.weights + self.file)
-
-    def __str__(self) -> str:
-        parts = ("weights", "adapter", "gradients", "optimizer", "activations", "libraries", "total")
-        head = f"{self.model}, {self.way}: {self.trained:,} numbers are trained"
-        return "\n".join([head, *(f"{part:12} {as_size(getattr(self, part)):>9}" for part in parts)])
-
-    __repr__ = __str__
+# (model, way): what `training_plan` shows.
+PLAN = (
+    *((f"Qwen/Qwen2.5-{size}", "lora") for size in ("0.5B", "1.5B", "3B", "7B")),
+    *((f"Qwen/Qwen2.5-{size}", "qlora") for size in ("7B", "14B")),
+    *((f"Qwen/Qwen2.5-{size}", "full") for size in ("0.5B", "7B")),
+)
+FREE = 0.2  # of a card's memory that a prediction must leave free
 
 
-def linear_shapes(model: Model) -> list[tuple[int, int]]:
-    """(inputs, outputs) of all matrices that `--target_modules all-linear` finds in the layers.
+def training_plan(tokens=512, dialogues=1000, epochs=3, liger=False) -> str:
+    """For each model and way of PLAN: memory per card, the smallest card, minutes on a T4 and an RTX 4090, as text.
 
-    Of a layer with full attention seven; from Qwen3.5 on q_proj also makes a gate, and a layer with linear attention
-    has in_proj_qkv, _z, _b and _a and out_proj in place of q, k, v and o (transformers' modeling_qwen3_5.py).
+    "-" where it does not fit. Full training that fits on no card is divided among cards of 80 GB (ZeRO-2).
     """
-    h, q, kv, linear = model.hidden, model.heads * model.head_dim, model.kv_heads * model.head_dim, model.linear
-    mlp = [(h, model.intermediate)] * 2 + [(model.intermediate, h)]
-    full = [(h, 2 * q if linear else q), (h, kv), (h, kv), (q, h), *mlp]
-    if not linear:
-        return model.layers * full
-    heads = [(h, linear.value_heads)] * 2
-    other = [(h, linear.columns), (h, linear.values), *heads, (linear.values, h), *mlp]
-    return model.cache_layers * full + linear.layers * other
-
-
-def adapter_numbers(shapes: list[tuple[int, int]], rank: int) -> int:
-    """Numbers in a LoRA adapter: A is rank x inputs, B is outputs x rank, for each matrix.
-
-    Source: Hu et al., LoRA, arXiv:2106.09685, section 4.1.
-    """
-    return sum(rank * (inputs + outputs) for inputs, outputs in shapes)
-
-
-def training_memory(
-    model=None, way="lora", *, dtype="bfloat16", rank=8, batch=1, tokens=512, learnt=None, checkpointing=True,
-    dropout=True, libraries=True,
-) -> TrainingMemory:  # fmt: skip
-    """Predict the memory of training `model`, a catalogue id or a folder; left out, the model in use.
-
-    `batch` dialogues of `tokens` tokens each are on the device at once; `learnt` of all these tokens have a label
-    (left out: all), and only for those ms-swift computes logits. `dtype` is that of the weights. An adapter is kept in
-    float32 (peft's autocast_adapter_dtype), and with it its gradients and AdamW's two averages: 4 + 4 + 8 bytes per
-    number. Full training keeps all four in `dtype`. QLoRA holds the layers' matrices in 4 bits.
-
-    Activations: with checkpointing (ms-swift's default) the input of each layer, and all that one layer needs for the
-    way back (`layer_bytes`) and holds besides (KEPT); without it that of every layer. Then, for each learnt token, a
-    row of the vocabulary: logits and their copy in `dtype`, and four times float32 in the loss and its way back.
-
-    `total` is the larger of training and loading, during which the file (bfloat16) counts as well. Measured peaks in
-    float32, the shape of Qwen2.5-0.5B with random weights, ms-swift 4.6 and torch 2.13 on Linux, November 2026:
-
-        batch x tokens  learnt  checkpointing  measured  predicted / measured
-        1 x 519             16  yes              3.60 GB  1.00 (loading)
-        1 x 519            400  yes              4.31 GB  1.00
-        4 x 135       4 x   64  yes              4.05 GB  0.95
-        4 x 135       4 x   64  no               5.93 GB  1.09
-        1 x 519             16  no               5.39 GB  1.01
-        1 x 1031            16  no               8.35 GB  0.97
-        1 x 516            256  yes              3.87 GB  0.98 (`measure training`; the constants were fitted before it)
-
-    On a GPU nothing was measured, nor for Qwen3.5, whose activations are counted as if all layers had full attention.
-    Raises ValueError for an unknown way or dtype and for a model with experts, ModelFolderError for a model that is
-    nowhere.
-    """
-    if way not in WAYS:
-        raise ValueError(f"Unknown way {way!r}: use one of {', '.join(WAYS)}.")
-    found, size = look_up_model(model)[0], round(bits(dtype) / 8)
-    if found.experts:
-        raise ValueError(f"{found.id} has experts, whose training was not worked out here: choose a model without.")
-    shapes = linear_shapes(found)
-    trained = found.parameters if way == "full" else adapter_numbers(shapes, rank)
-    kept = size if way == "full" else 4  # bytes per trained number, its gradient, each of its averages
-    matrices = sum(inputs * outputs for inputs, outputs in shapes) if way == "qlora" else 0
-    all_tokens = batch * tokens
-    layer = layer_bytes(found, size, rank, dropout) + KEPT * found.intermediate * size
-    per_token = found.layers * found.hidden * size + layer if checkpointing else found.layers * layer
-    logits = (all_tokens if learnt is None else learnt) * found.vocabulary * (2 * size + 4 * 4)
-    return TrainingMemory(
-        model=found.id, way=way, trained=trained,
-        weights=int((found.parameters - matrices) * size + matrices * NF4),
-        adapter=0 if way == "full" else trained * kept, gradients=trained * kept, optimizer=2 * trained * kept,
-        activations=all_tokens * per_token + logits, libraries=LIBRARIES + SWIFT if libraries else 0,
-        file=2 * found.parameters if libraries else 0,
-    )  # fmt: skip
-
-
-def layer_bytes(model: Model, size: int, rank: int, dropout: bool) -> int:
-    """Bytes per token that one layer keeps for the way back, with LoRA beside each matrix.
-
-    Counted in transformers' modeling_qwen2.py and peft's lora/layer.py, and tested against torch's saved_tensors_hooks:
-    the input of each norm, in float32; q, k, v and the attention's output with one number per head (its scores are not
-    kept); gate, its SiLU and up; what each A makes. And the input of each A, in float32: with dropout a copy for each
-    matrix and the noise, without it, if the model is in float32 too, what is there anyway.
-    """
-    q, kv, h, i = model.heads * model.head_dim, model.kv_heads * model.head_dim, model.hidden, model.intermediate
-    plain = 2 * q + 2 * kv + 3 * i
-    single = 2 * h + 2 + model.heads + 7 * rank  # always float32
-    if model.family != "Qwen2.5":  # the norms of q and k
-        single += q + kv + model.heads + model.kv_heads
-    inputs = 5 * h + q + i  # of q, k, v, gate and up; of o; of down
-    if dropout:
-        return plain * size + (single + 2 * inputs) * 4
-    return plain * size + single * 4 + ((2 * h + i) * size if size == 4 else inputs * 4)
-
-
-def training_memory_table(way="lora", **settings) -> str:
-    """The prediction for every instruct model of the catalogue without experts, as text; `settings` as above."""
-    rows = [f"{'model':27} {'trained':>14} {'weights':>10} {'rest':>10} {'total':>10}"]
-    for model in CATALOGUE:
-        if model.kind == "instruct" and not model.experts:
-            need = training_memory(model.id, way, libraries=False, **settings)
-            rest = need.total - need.weights
-            sizes = " ".join(f"{as_size(count):>10}" for count in (need.weights, rest, need.total))
-            rows.append(f"{model.id:27} {need.trained:14,} {sizes}")
+    rows = [f"{'model':17} {'way':6} {'memory':>9}  {'card':9} {'minutes: T4':>11} {'RTX 4090':>9}"]
+    for model, way in PLAN:
+        fits_on, memory = smallest_cards(model, way, tokens, liger)
+        minutes = []
+        for gb, tflops in (CARDS["T4"], CARDS["RTX 4090"]):
+            seconds = dialogues * epochs * training_seconds(model, way, tflops=tflops, tokens=tokens)
+            minutes.append(f"{seconds / 60:.0f}" if fits_on[0] == 1 and fits_on[1] <= gb else "-")
+        place = f"{fits_on[1]} GB" if fits_on[0] == 1 else f"{fits_on[0]} x {fits_on[1]} GB"
+        name = model.removeprefix("Qwen/")
+        rows.append(f"{name:17} {way:6} {as_size(memory):>9}  {place:9} {minutes[0]:>11} {minutes[1]:>9}")
     return "\n".join(rows)
+
+
+def smallest_cards(model: str, way: str, tokens: int, liger: bool) -> tuple[tuple[int, int], int]:
+    """((number of cards, GB of each), bytes needed on each): the smallest on which FREE stays free."""
+    for cards, gb in (*((1, gb) for gb in (8, 12, 16, 24, 32, 48, 80)), (2, 80), (4, 80), (8, 80)):
+        if cards == 1 or way == "full":  # an adapter's training is not divided: each card holds the whole model
+            need = training_memory(model, way, tokens=tokens, liger=liger, cards=cards, libraries=False).total
+            if need <= (1 - FREE) * gb * 1e9:
+                return (cards, gb), need
+    raise ValueError(f"{model} needs more than 8 cards of 80 GB.")
 
 
 def verdict(losses: list[float]) -> str:
@@ -282,12 +177,13 @@ def verdict(losses: list[float]) -> str:
 def watch(name: str = "live_loss") -> str:
     """Register the live plot with ms-swift and return its name, for SftArguments(callbacks=[watch()]).
 
-    It takes the place of ms-swift's own bar, which prints a dictionary for each logged loss.
+    It takes the place of ms-swift's own bar and of the dictionary that ms-swift prints for each logged loss. The axis
+    has room for all steps from the start, so the curve shows how far the training is. The dashed line is the first
+    loss: a curve that ends above it has learnt less than nothing.
     """
     import matplotlib.pyplot as plt
     from IPython.display import display
     from swift import TrainerCallback, callbacks_map
-    from tqdm.auto import tqdm
     from transformers import PrinterCallback, ProgressCallback
 
     class LiveLoss(TrainerCallback):
@@ -299,26 +195,25 @@ def watch(name: str = "live_loss") -> str:
             handler.callbacks = [callback for callback in handler.callbacks if not isinstance(callback, loud)]
 
         def on_train_begin(self, args, state, control, **kwargs):
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="steps")
-            self.figure, self.axes = plt.subplots(figsize=(6, 2.5), dpi=70)
+            self.figure, self.axes = plt.subplots(figsize=(8, 4), dpi=100)
             plt.close(self.figure)  # else the notebook would show it once more at the end of the cell
             self.shown = display(self.figure, display_id=True)
 
-        def on_step_end(self, args, state, control, **kwargs):
-            self.bar.update(state.global_step - self.bar.n)
-
         def on_log(self, args, state, control, **kwargs):
             self.axes.clear()
-            for key, label in {"loss": "learnt dialogues", "eval_loss": "dialogues that are held back"}.items():
+            for key, label in {"loss": "learnt dialogues", "eval_loss": "dialogues held back"}.items():
                 points = [(entry["step"], entry[key]) for entry in state.log_history if key in entry]
                 if points:
-                    self.axes.plot(*zip(*points, strict=True), label=label)
-            self.axes.set(xlabel=f"step (of {state.max_steps})", ylabel="loss", ylim=(0, None))
-            self.axes.legend()
+                    self.axes.plot(*zip(*points, strict=True), label=label, linewidth=2)
+            first = next((entry["loss"] for entry in state.log_history if "loss" in entry), None)
+            if first is not None:
+                self.axes.axhline(first, linestyle="--", color="grey", label="first loss")
+            self.axes.set_xlabel(f"step (of {state.max_steps})", fontsize=13)
+            self.axes.set_ylabel("loss", fontsize=13)
+            self.axes.set(xlim=(0, state.max_steps), ylim=(0, None))
+            self.axes.tick_params(labelsize=12)
+            self.axes.legend(fontsize=12)
             self.shown.update(self.figure)
-
-        def on_train_end(self, args, state, control, **kwargs):
-            self.bar.close()
 
     callbacks_map[name] = LiveLoss
     return name
