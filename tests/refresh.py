@@ -69,7 +69,7 @@ def normalise(notebook, name: str) -> None:
         cell.id = f"cell-{number:03}"
         kept = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         if "solution" in kept.get("tags", []):
-            kept["jupyter"] = {"source_hidden": True}
+            kept["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
         cell.metadata = kept
         if cell.cell_type == "code":
             for output in cell.outputs:

@@ -90,7 +90,7 @@ def test_every_exercise_has_a_folded_solution(notebook):
     assert 2 <= len(exercises) <= 3
     names = [re.search(r'check\("(\d+\.\d+)"', cell.source)[1] for cell in exercises]
     assert names == [re.search(r'check\("(\d+\.\d+)"', cell.source)[1] for cell in solutions]
-    assert all(cell.metadata["jupyter"] == {"source_hidden": True} for cell in solutions)
+    assert all(cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True} for cell in solutions)
     assert names == re.findall(r"^\*\*(\d+\.\d+)\*\* ", markdown(notebook), re.M)
 
 
