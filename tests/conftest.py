@@ -7,6 +7,7 @@ import shutil
 import tempfile
 
 import pytest
+from lab import QUIET, chromium
 
 from qwen_helpers import diagnosis, folders
 from qwen_helpers.engines import paddle
@@ -24,6 +25,7 @@ def pytest_sessionstart(session):
     os.environ["MODELSCOPE_ENDPOINT"] = session.hub.url
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     os.environ.pop("MODELSCOPE_API_TOKEN", None)
+    os.environ.pop("QWEN_CLASS", None)  # else the tests' exercises would be told to a class
 
 
 def pytest_sessionfinish(session):
@@ -34,6 +36,19 @@ def pytest_sessionfinish(session):
     for folder in (course_root() / "models" / "paddle").glob("*"):  # of models that were made for a test
         if str((folder / "tokenizer.json").resolve()).startswith(os.path.realpath(tempfile.gettempdir())):
             shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if chromium() is None:
+        reason = "The browser test was not run: there is no Chromium here (Debian: sudo apt install chromium)."
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
+        yield browser
+        browser.close()
 
 
 CHATML = (

@@ -1,31 +1,17 @@
 """Lessons 4 and 6 in a real JupyterLab and a real browser: the chat box answers, follows, is stopped, asked again."""
 
 import contextlib
-import os
 import re
 import time
 
 import nbformat
 import pytest
-from lab import QUIET, JupyterLab, chromium
+from lab import JupyterLab
 
 from qwen_helpers.chat_box import STOPPED
 from qwen_helpers.tiny import dialogues
 
 STORY = next(d[1]["content"] for d in dialogues() if d[0]["content"] == "讲一个长故事。")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if chromium() is None:
-        reason = "The browser test was not run: there is no Chromium here (Debian: sudo apt install chromium)."
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
-        yield browser
-        browser.close()
 
 
 @contextlib.contextmanager

@@ -1,18 +1,21 @@
 """`check` in a class tells each result to the class's server, and the reader hears of it; elsewhere it tells nobody."""
 
 import os
+import re
 import socket
 import threading
 import time
 
 import pytest
 import uvicorn
+from lessons import LESSONS
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from test_course import load
 
 from qwen_helpers import check
+from qwen_helpers.labs.question import Checked
 
 KEY = "sk-of-li-lei"
 HEAD, TAIL = "Your class's server was not told, since ", "; the result above stands all the same."
@@ -198,3 +201,13 @@ def test_the_tests_of_the_course_tell_nobody(course, monkeypatch):
     monkeypatch.setenv("QWEN_CLASS", "http://192.168.1.20:8000")
     course.run_tests(course.steps(1), course.parse(["test", "--no-paddle"]))
     assert "QWEN_CLASS" not in course.handed[0][1]
+
+
+def test_the_class_takes_every_exercise_of_the_course():
+    """`Checked` takes names of a certain form only, since the teacher's table and its CSV file show them."""
+    names = re.findall(
+        r'check\("([^"]+)"', "".join(path.read_text(encoding="utf-8") for path in LESSONS).replace("\\", "")
+    )
+    assert len(set(names)) == 3 * len(LESSONS)
+    for name in names:
+        assert Checked(exercise=name, passed=True).exercise == name

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import openai
@@ -18,6 +19,7 @@ from qwen_helpers.engines.server import ServerError
 from qwen_helpers.labs.class_list import TEACHER, Results, main, make_keys, read_keys
 from qwen_helpers.labs.class_load import ANSWERS, SHORT, class_plan, run_class, summary
 from qwen_helpers.labs.serve import Server
+from qwen_helpers.labs.serve import main as serve
 from qwen_helpers.tools.measure_class import resident
 
 CLIENT = httpx.Client(trust_env=False)  # one: making a client takes longer than an answer
@@ -344,3 +346,56 @@ def test_gateway_and_engine_end_together():
         assert family[0].children(recursive=True) == []
         server.process.kill()
         server.process.wait(5)
+
+
+class Vllm(BaseHTTPRequestHandler):
+    """Stands in for vLLM 0.33: the two routes that the gateway asks, with the fields that vLLM's own requests have.
+
+    It counts the characters as tokens, answers with what it was asked, and keeps each body in `server.asked`.
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert self.headers["Authorization"] == "Bearer sk-engine"
+        self.server.asked.append((self.path, body))
+        if self.path == "/tokenize":
+            answer = {"count": len(body["messages"][-1]["content"]), "max_model_len": 4096, "tokens": []}
+        else:
+            message = {"role": "assistant", "content": "from vLLM", "reasoning": "a thought"}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            answer = {"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
+        text = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "other", **answer}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_vllm_behind_the_gateway(monkeypatch):
+    """The same door before another engine: its names for the settings, its count of the prompt, its key."""
+    monkeypatch.setenv("QWEN_ENGINE_KEY", "sk-engine")
+    vllm = ThreadingHTTPServer(("127.0.0.1", 0), Vllm)
+    vllm.asked = []
+    threading.Thread(target=vllm.serve_forever, daemon=True).start()
+    with Server("classroom", NAMES[:2], engine=f"http://127.0.0.1:{vllm.server_port}") as server:
+        assert post(server, temperature=0.5).json()["choices"][0]["message"]["content"] == "from vLLM"
+        post(server, repetition_penalty=1.1, top_k=20, enable_thinking=False, max_tokens=7)
+        first, settings = (body for path, body in vllm.asked if path == "/v1/chat/completions")
+        assert first["temperature"] == 0.5 and first["max_tokens"] == 512 and "sk-engine" not in str(vllm.asked)
+        assert (settings["repetition_penalty"], settings["top_k"], settings["max_tokens"]) == (1.1, 20, 7)
+        assert settings["chat_template_kwargs"] == {"enable_thinking": False}
+        assert vllm.asked[0][1]["model"] == "classroom" == server.model
+        assert "2100 tokens long" in said(post(server, **question("x" * 2100)))
+        answered = asked_state(server)["students"][1]
+        assert answered["questions"] == 2 and answered["tokens"] == 4
+        vllm.shutdown()
+        vllm.server_close()
+        answer = post(server)
+        assert answer.status_code == 500 and "tell your teacher" in answer.json()["error"]["message"]
+    with pytest.raises(SystemExit):
+        serve(["--engine", "http://127.0.0.1:9"])

@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -251,3 +253,22 @@ def test_what_a_lesson_imports_is_there():
         for command in re.findall(r"-m qwen_helpers (\w+)", text):
             assert command in COMMANDS, command
         assert not re.search(r"-m qwen_helpers\.(?!labs\.serve_process)", text)
+
+
+def told() -> dict[str, set]:
+    """Every command of the course that a page, a lesson or a helper tells people to type, with all its options."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/*.md"), *PACKAGE.rglob("*.md"), *PACKAGE.rglob("*.json")]
+    texts = [markdown(read(path)) for path in LESSONS] + [page.read_text(encoding="utf-8") for page in pages]
+    found = {}
+    for line in re.findall(r"(?:course\.py|-m qwen_helpers) [^`\n\"]*", "\n".join(texts)):
+        name = re.match(r"course\.py|-m qwen_helpers (?:measure )?[\w-]+", line)
+        if name and name[0] != "-m qwen_helpers COMMAND":
+            found.setdefault(name[0], set()).update(re.findall(r"(?<!\S)--[\w-]+", line))
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(told()))
+def test_options_that_people_are_told_to_type_are_there(command):
+    shown = subprocess.run([sys.executable, *command.split(), "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert told()[command] <= set(re.findall(r"--[\w-]+", shown.stdout))

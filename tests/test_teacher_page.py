@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
-from lab import QUIET, chromium
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
@@ -91,19 +90,6 @@ class Room:
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}/teacher"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if chromium() is None:
-        reason = "The browser test was not run: there is no Chromium here (Debian: sudo apt install chromium)."
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -61,12 +61,18 @@ def tell_class(exercise: str, passed: bool) -> str:
 
 
 class Stopped(Exception):
-    """The reader's function stopped with an error. The message is the hint."""
+    """The reader's function gave no answer. The message is the hint."""
 
 
 def call(function, *arguments, asked: str = ""):
-    """What the reader's function returns; Stopped, with the error as the hint, if it stops. `asked` says for what."""
+    """What the reader's function returns. `asked` says for what.
+
+    Raises Stopped, with a hint, if it stops with an error, or still returns the three dots.
+    """
     try:
-        return function(*arguments)
+        answer = function(*arguments)
     except Exception as error:
         raise Stopped(f"{asked}your function stopped with {type(error).__name__}: {error}.") from error
+    if answer is ...:
+        raise Stopped(UNTRIED)
+    return answer

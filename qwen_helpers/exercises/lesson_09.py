@@ -7,8 +7,6 @@ def exercise_1(function):
     ids, learn = [5, 6, 7, 8], [False, False, True, True]
     given = list(ids)
     labels = call(function, given, list(learn))
-    if labels is ...:
-        return "replace the three dots behind return."
     if labels is None:
         changed = " (You changed the list ids itself: make a new one.)" if given != ids else ""
         return f"your function gives None back: return a list, with the word return.{changed}"

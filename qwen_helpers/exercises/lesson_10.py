@@ -7,7 +7,7 @@ import threading
 import traceback
 
 from qwen_helpers.engines.server import ServerError
-from qwen_helpers.exercises import call
+from qwen_helpers.exercises import UNTRIED, call
 
 PATIENCE = 5  # seconds; a right answer takes 0.05
 UNAWAITED = "nobody has waited for the answers: write await before asyncio.gather."
@@ -95,7 +95,7 @@ def _stopped(error):
 def _answers(answers, most):
     """None if these are the three answers, up to `most` of them waited for at the same time; else the hint."""
     if answers is ...:
-        return "replace the three dots by your answer."
+        return UNTRIED
     answers = list(answers) if isinstance(answers, list | tuple) else answers
     if any(map(inspect.isawaitable, answers if isinstance(answers, list) else [answers])):
         return UNAWAITED

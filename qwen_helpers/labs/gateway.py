@@ -25,7 +25,9 @@ from qwen_helpers.labs.turns import Student, Turns
 MAX_BODY = 400_000  # bytes of one request
 OPEN = 2  # questions of one student at a time, waiting ones included
 READ_S = 10  # seconds for a request to arrive
-BRAKE_S = 0.2  # before a refusal is sent, so that a program which repeats itself takes nobody's time
+# Seconds before a refusal is sent, so that a program which repeats itself takes nobody's time. The longer one is for
+# those whose question is not even read: a wrong key, a third question, a class that is stopped.
+BRAKE_S, LONG_BRAKE_S = 0.2, 1
 STOPPED = "Your teacher has stopped {} for now: ask again later."
 PAGE = Path(__file__).with_name("teacher_page.html")
 
@@ -57,6 +59,8 @@ class Gateway:
                 return await route(request)
             except Refusal as error:
                 refusal = error
+                if refusal.status in (401, 403, 429):
+                    await asyncio.sleep(LONG_BRAKE_S)
             except httpx.HTTPError as error:
                 refusal = Refusal(500, f"The engine does not answer ({type(error).__name__}): tell your teacher.")
             return JSONResponse(refusal.body(), refusal.status)

@@ -28,20 +28,27 @@ class Server:
     may say: `question.py`.
     """
 
-    def __init__(self, model=None, students=("you",), host="127.0.0.1", port=None, places=8, results=None, ready_s=300):
+    def __init__(
+        self, model=None, students=("you",), host="127.0.0.1", port=None, places=8, results=None, engine=None,
+        ready_s=300,
+    ):  # fmt: skip
         """Start it and wait until it answers, `ready_s` seconds at most.
 
         `model` is a model folder (default: the lessons' model), which is first written to a GGUF file in 8 bits, or
         such a file. `students` are names, each of which gets a key, or a file of keys from `class_list.make_keys`.
         `host="0.0.0.0"` opens the server to the room; `port` is a free one if left out. `places` answers are written
         at a time. `results` is the SQLite file that keeps what `check` says; left out, it is kept until the end.
+        `engine` is the address of a vLLM that runs already, without /v1, if that shall answer; its key is in the
+        environment variable QWEN_ENGINE_KEY, and `model` is the name that it gives its model.
         Raises ModelFolderError if the model cannot be served, OSError if the port is in use, and RuntimeError, with
         the end of the log, if the server does not come up.
         """
         self.work = tempfile.TemporaryDirectory(prefix="qwen-server-", ignore_cleanup_errors=True)  # this user's alone
         work = Path(self.work.name)
         file = Path(model_folder() if model is None else model).expanduser()
-        if file.suffix == ".gguf":
+        if engine:
+            self.model, file = str(model), model
+        elif file.suffix == ".gguf":
             self.model = file.stem
         else:
             folder = find_folder(file)
@@ -62,6 +69,7 @@ class Server:
             sys.executable, "-X", "utf8", "-m", "qwen_helpers.labs.serve_process", str(file), "--name", self.model,
             "--keys", str(key_file), "--results", str(results or work / "results.sqlite"),
             "--host", host, "--port", str(self.port), "--places", str(places),
+            *(["--engine", engine] if engine else []),
         ]  # fmt: skip
         self.log = work / "server.log"
         with self.log.open("w", encoding="utf-8") as log:
@@ -145,10 +153,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for a room (default: this computer only)")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--places", type=int, default=8, help="answers that are written at a time")
+    parser.add_argument(
+        "--engine", metavar="URL", help="a vLLM that runs already and answers instead; MODEL is its model's name"
+    )
     options = parser.parse_args(arguments)
+    if options.engine and not options.model:
+        parser.error("--engine needs the name that the engine gives its model (--served-model-name), before it")
     students = options.keys or ["you"]
     try:
-        server = Server(options.model, students, options.host, options.port, options.places, options.results)
+        server = Server(
+            options.model, students, options.host, options.port, options.places, options.results, options.engine
+        )
     except RuntimeError as error:  # it has not come up; the sentence says why
         sys.exit(str(error))
     with server:
