@@ -1,6 +1,7 @@
 """Lesson 11's exercises: read a chain of errors, mend a function, check that a question reaches the model."""
 
 import functools
+import traceback
 
 from qwen_helpers.exercises import Stopped, call
 from qwen_helpers.folders import TINY_CHAT
@@ -10,13 +11,20 @@ HINTS = {
     ("why", 13): "line 13 says that it failed, and not why: go up, to the error that was its direct cause.",
     ("why", 12): "line 12 is code that raises the last error: go up, to the error that was its direct cause.",
     ("why", 6): "line 6 stands between the two errors: the cause is the last line of the upper traceback.",
+    ("why", 2): "line 2 says where in the library, and not why: the reason is a line with a type and a text.",
     ("why", 3): "line 3 is code of a library: the reason is the line with the type and the text.",
+    ("why", 10): "line 10 is the call that failed: it says where, and not why.",
     ("own code", 12): "line 12 lies in datasets/builder.py, which is a library's: look for a file of the reader's.",
     ("own code", 11): "line 11 names a file of the library datasets: look for one of the reader's.",
+    ("own code", 2): "line 2 names a file of the library datasets: look for one of the reader's.",
     ("own code", 3): "line 3 lies in a library's file: look for one of the reader's.",
+    ("own code", 4): "line 4 is the error's text: look for a file of the reader's.",
     ("own code", 5): "that is the line of train.py; which of the 13 lines above shows it?",
     ("line of data.jsonl", 1): "row 1 is the second one, since the library counts from 0.",
     ("line of data.jsonl", 0): "row 0 would be the first line, and the text says row 1.",
+    ("line of data.jsonl", 4): "line 4 of the traceback is where it says so; take the row that it names.",
+    ("line of data.jsonl", 5): "line 5 is one of train.py, which is sound; line 4 names the row of the data.",
+    ("line of data.jsonl", 212): "212 is a line of the library's json.py; line 4 names the row of the data.",
 }
 
 
@@ -24,8 +32,8 @@ def exercise_1(given):
     if not isinstance(given, dict) or set(given) != set(CHAIN):
         return "keep the dict and its three names, and put a number after each."
     for name, right in CHAIN.items():
-        if given[name] is ...:
-            return f"put a number after {name!r}."
+        if not isinstance(given[name], int):
+            return f"put a number after {name!r}: one, and without quotes."
         if given[name] not in right:
             where = "look for the line with a type and a text that names something of the reader's."
             where = "look for a file that the reader wrote." if name == "own code" else where
@@ -65,17 +73,25 @@ def exercise_2(ask):
         text = call(ask, model, tokenizer, QUESTION)
     except Stopped as stop:
         return _why_it_stopped(stop.__cause__) or str(stop)
+    if text is None:
+        return "your function returns nothing: print shows a text, and return hands it over."
+    if isinstance(text, list):
+        return "that is a list of answers: decode the only one, output[0]."
     if not isinstance(text, str):
-        return "return the answer as text."
+        return "return the answer as text: decode its tokens."
     prompt = tokenizer.decode(model.prompts[-1][0]) if model.prompts else ""
     if QUESTION not in prompt:
-        return "no error, but the prompt does not hold the question: look at the keys of the message (C11)."
+        return "no error, but the prompt does not hold the question: see the keys of the message, or its list (C11)."
+    if f"<|im_start|>user\n{QUESTION}" not in prompt:
+        return "no error, but the question is not the user's: look at the role of the message (C11)."
     if not prompt.endswith("<|im_start|>assistant\n"):
         return "no error, but the prompt does not open the assistant's turn: add_generation_prompt (C12)."
     if QUESTION in text:
-        return "the prompt is still in what you return: cut it off by its number of tokens."
+        return 'the prompt is still in what you return: cut it off by its tokens, inputs["input_ids"].shape[1] of them.'
     if "<|im_end|>" in text:
         return "the answer ends in <|im_end|>: decode without the special tokens (C4)."
+    if not text:
+        return "nothing is left: cut the tokens of the answer, output[0][n:], and not the batch, output[n:]."
     if not text.startswith(ANSWER):
         return f"the answer should begin with {ANSWER!r}, and is {text[:40]!r}."
     return None if text.endswith(".") else "the answer stops in the middle: give max_new_tokens (C5)."
@@ -83,7 +99,13 @@ def exercise_2(ask):
 
 def _why_it_stopped(error):
     if isinstance(error, AttributeError) and isinstance(error.__context__, KeyError):
+        if "generate" not in [frame.name for frame in traceback.extract_tb(error.__traceback__)]:
+            return f"the template's dict has no {error.__context__}: its tensor input_ids has a shape (C2)."
         return "an AttributeError without a text: generate gets a dict whole, spread it with two stars (C2)."
+    if "no element 0" in str(error):
+        return "the template wants a list, even of one message: put square brackets around it."
+    if "'list' object has no attribute 'shape'" in str(error):
+        return 'generate wants tensors and gets lists: return_tensors="pt" belongs to apply_chat_template.'
     if "model_kwargs" in str(error):
         return "the last line of the error lists the name that generate does not know: it has another one here (C13)."
     return None
@@ -93,7 +115,8 @@ class Tokenizer:
     """Stands for one: `size` tokens, and a template that knows the roles of Qwen2.5 in lower case."""
 
     def __init__(self, size):
-        self.size = size
+        self.size = self.vocab_size = size
+        self.gave_ids = False
 
     def __len__(self):
         return self.size
@@ -101,6 +124,7 @@ class Tokenizer:
     def apply_chat_template(self, messages, tokenize=True, add_generation_prompt=False, **more):
         known = [m for m in messages if isinstance(m, dict) and m.get("role") in ("system", "user", "assistant")]
         text = "".join(f"<|im_start|>{m['role']}\n{m.get('content', '')}<|im_end|>\n" for m in known)
+        self.gave_ids |= tokenize
         return text if not tokenize else {"input_ids": [0] * len(text)}
 
 
@@ -119,12 +143,17 @@ def exercise_3(function):
         (2048, [{"user": "Hello!"}], False, "a message with other keys has no content and never arrives."),
     ]
     for size, messages, right, hint in cases:
+        tokenizer = Tokenizer(size)
         try:
-            found = call(function, Tokenizer(size), messages)
+            found = call(function, tokenizer, messages)
         except Stopped as stop:
             if isinstance(stop.__cause__, KeyError):
                 return f"your function stopped with KeyError: {stop.__cause__}: a wrong message may lack that key."
             raise
+        if not isinstance(found, bool):
+            return f"return True or False, and not {found!r}."
+        if right and not found and tokenizer.gave_ids:
+            return "the template gives ids of tokens, which hold no words: ask it for the text, tokenize=False."
         if found is not right:
             return hint
     return None
