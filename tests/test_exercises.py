@@ -315,12 +315,6 @@ RIGHT = [
     (lesson_11.exercise_2, asking()),
     (lesson_11.exercise_3, reaches_the_model),
 ]
-DEVICES = {
-    "laptop without NVIDIA card, Windows": "cpu",
-    "MacBook with an M3": "mps",
-    "Linux server with an NVIDIA H200": "cuda",
-}
-FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 WRONG = [
     (lesson_01.exercise_1, "0.1", "not the one that is installed"),

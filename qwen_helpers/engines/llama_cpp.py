@@ -189,8 +189,8 @@ def differences(file, model_dir) -> list[str]:
     return found
 
 
-# Bytes of a file whose model is computed by one thread: threads wait for each other after every operation, which takes
-# longer than a tiny model's. The tiny chat, asked by forty at once on two cores: 1,980 tokens/s with one, 1,130 with two.
+# Bytes up to which one thread computes a model: threads wait for each other after every operation, and a tiny model's
+# operations are shorter than that. Forty students at once, on two cores: 1,980 tokens/s with one, 1,130 with two.
 SMALL = 50e6
 
 
