@@ -488,7 +488,7 @@ WRONG = [
     (lesson_09.exercise_3, 14336, "A alone"),
     (lesson_09.exercise_3, 46080, "rank 8"),
     (lesson_09.exercise_3, "92160", "add the two"),
-    (lesson_10.exercise_1, lambda chat, question: ..., "should return the answer"),
+    (lesson_10.exercise_1, lambda chat, question: ..., "replace the three dots"),
     (lesson_10.exercise_1, lambda chat, question: chat.ask(question), "still stops with a ServerError"),
     (lesson_10.exercise_1, too_polite, "str(error)"),
     (lesson_10.exercise_1, lambda chat: chat, "TypeError"),
