@@ -1,16 +1,22 @@
 """Make the pictures of README and lessons: `python tests/pictures.py`, with Chromium and fonts-noto-cjk installed.
 
-Each is a screenshot of the real thing: JupyterLab on a lesson as it is committed.
+Each is a screenshot of the real thing: JupyterLab on a lesson as it is committed, or a class that asks.
 """
 
 import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+import httpx
 from lab import QUIET, ROOT, JupyterLab, chromium
 from playwright.sync_api import sync_playwright
 from test_browser import answers, ask, open_box, until
+
+from qwen_helpers.folders import TINY_CHAT
+from qwen_helpers.labs.class_load import class_plan, run_class
+from qwen_helpers.labs.serve import Server
 
 IMAGES = ROOT / "images"
 
@@ -44,6 +50,32 @@ def chat_box(page, lab, image: str) -> None:
     print(f"images/{image}: {os.path.getsize(IMAGES / image) // 1000} kB")
 
 
+def teachers_page(page, image: str) -> None:
+    """The teacher's page while six students ask, two answers at a time."""
+    names = ["Lin", "Ming", "李雷", "韩梅梅", "Ana", "Tom"]
+    tried = ["3.1 1", "3.1 01", "3.1 1 3.2 001", "3.1 00", "3.1 01 3.2 1", ""]
+    with Server(TINY_CHAT, names, places=2) as server:
+        for key, told in zip(server.keys.values(), tried, strict=True):
+            for exercise, tries in zip(told.split()[::2], told.split()[1::2], strict=True):
+                for passed in tries:
+                    httpx.post(
+                        server.url.replace("/v1", "/class/check"),
+                        json={"exercise": exercise, "passed": passed == "1"},
+                        headers={"Authorization": f"Bearer {key}"},
+                        trust_env=False,
+                    )
+        page.goto(server.teacher_url)
+        page.fill("#key", server.teacher_key)
+        page.click("#ask button")
+        plan = class_plan(len(names), 60, 0.05)
+        people = threading.Thread(target=run_class, args=(server.url, list(server.keys.values()), server.model, plan))
+        people.start()
+        page.wait_for_timeout(4000)
+        page.screenshot(path=IMAGES / image, full_page=True)
+        people.join()
+    print(f"images/{image}: {os.path.getsize(IMAGES / image) // 1000} kB")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, JupyterLab(Path(folder)) as lab, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
@@ -51,4 +83,5 @@ if __name__ == "__main__":
         page.set_default_timeout(60_000)
         lesson(page, lab, "03_basic_chat", "3. The prompt that the model really reads", "lesson3.png")
         chat_box(page, lab, "chat_box.png")
+        teachers_page(browser.new_page(viewport={"width": 1000, "height": 700}), "teacher_page.png")
         browser.close()
