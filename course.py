@@ -51,7 +51,7 @@ LAB_SETTINGS = {
 }
 FIRST_QUESTION = "What will this course teach me?"
 LESSON = "notebooks/01_environment.ipynb"
-LESSON_6 = "notebooks/07_paddlenlp.ipynb"
+LESSON_7 = "notebooks/07_paddlenlp.ipynb"
 
 
 def steps(total):
@@ -307,6 +307,11 @@ def check_disk(needed):
 
 def make_main(fault, cpu):
     """A fresh .venv, by a Python that the course can use."""
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        sys.exit(
+            "PyTorch ended for Macs with an Intel processor with 2.2, so the course cannot run on one. If this Mac has"
+            " an M chip, its Python is one for Intel: install another from python.org, then run again."
+        )
     command, version = find_python()
     if command != [running_python()]:
         note("using %s, since this is Python %d.%d" % ((" ".join(command),) + sys.version_info[:2]))
@@ -567,7 +572,7 @@ def run_tests(step, options):
             sys.exit("CI is set, so lesson 7 must be tested; its kernel qwen-paddle could not be made.")
         how = "leave out --no-paddle" if options.no_paddle else "run the same command again"
         note("Lesson 7 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, %s." % how)
-        command += ["--ignore", LESSON_6]
+        command += ["--ignore", LESSON_7]
     return hand_over(command + ["tests", "notebooks"], env)
 
 

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 
 AGAIN = "run the same download again, it continues where it stopped"
+ANEW = "delete it and run the same download again"
 LFS = b"version https://git-lfs"  # what a git clone without git-lfs leaves in place of a large file
 
 
@@ -57,7 +58,7 @@ def weight_files(folder):
             return [file]
         shards = _read_json(file).get("weight_map")
         if not isinstance(shards, dict) or not shards:
-            raise ModelFolderError(f"{file} names no weights: delete it and {AGAIN}.")
+            raise ModelFolderError(f"{file} names no weights: {ANEW}.")
         files = [Path(folder) / shard for shard in sorted(set(shards.values()))]
         for shard in files:
             if not shard.is_file():
@@ -80,15 +81,15 @@ def safetensors_header(file):
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         header = stream.read(length) if length <= 100_000_000 else b"-"  # the format's own limit
     if size < 8 + length and length <= 100_000_000:
-        raise ModelFolderError(f"{file} is cut off in its first bytes ({size:,} bytes): delete it and {AGAIN}.")
+        raise ModelFolderError(f"{file} is cut off in its first bytes ({size:,} bytes): {ANEW}.")
     try:
         header = json.loads(header)
         header.pop("__metadata__", None)
         end = 8 + length + max(tensor["data_offsets"][1] for tensor in header.values())
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise ModelFolderError(f"{file} is not safetensors (a saved error page?): delete it and {AGAIN}.") from None
+        raise ModelFolderError(f"{file} is not safetensors (a saved error page?): {ANEW}.") from None
     if size != end:
-        raise ModelFolderError(f"{file} has {size:,} bytes but should have {end:,}: delete it and {AGAIN}.")
+        raise ModelFolderError(f"{file} has {size:,} bytes but should have {end:,}: {ANEW}.")
     return header
 
 
@@ -129,7 +130,7 @@ def _read_json(file):
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise ModelFolderError(f"{file} is not whole JSON (cut off, or a saved error page?): delete it and {AGAIN}.")
+        raise ModelFolderError(f"{file} is not whole JSON (cut off, or a saved error page?): {ANEW}.")
     return value
 
 
@@ -138,7 +139,7 @@ def _read(file):
     if data.startswith(LFS):
         raise _pointer(file)
     if not data.strip():
-        raise ModelFolderError(f"{file} is empty: delete it and {AGAIN}.")
+        raise ModelFolderError(f"{file} is empty: {ANEW}.")
     return data
 
 

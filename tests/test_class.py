@@ -11,7 +11,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from lessons import ROOT
+from lessons import ROOT, read
 
 from qwen_helpers.labs.class_load import (
     ANSWERS,
@@ -174,6 +174,13 @@ def test_commands_for_several_gpus(monkeypatch):
         assert named and named <= known
     for words in [line, *commands("vllm serve")]:
         assert words[words.index("--host") + 1] == "127.0.0.1" and {"--api-key", "--api_key"} & set(words)
+
+
+def test_the_lesson_shows_readers_who_leave():
+    """The next text reads "left" aloud; a server that is faster than the cell would store "answered", and stay so."""
+    notebook = read(ROOT / "notebooks" / "10_serving_a_class.ipynb")
+    (cell,) = [cell for cell in notebook.cells if "answer.close()" in cell.source]
+    assert cell.outputs[0].text.startswith("['left', 'left']\n")
 
 
 def test_the_command_ends_with_json(server):

@@ -842,7 +842,7 @@ def test_no_paddle_tests_everything_but_lesson_7(course, monkeypatch, handed, ca
     capsys.readouterr()
     assert course.main(["test", "--no-paddle"]) == 7
     assert capsys.readouterr().out.count(SKIPPED + "leave out --no-paddle.") == 1
-    assert handed[0][0][-4:] == ["--ignore", course.LESSON_6, "tests", "notebooks"]
+    assert handed[0][0][-4:] == ["--ignore", course.LESSON_7, "tests", "notebooks"]
 
 
 def test_with_the_kernel_lesson_7_is_tested(course, monkeypatch, handed, capsys):
@@ -904,6 +904,13 @@ def test_on_windows_ctrl_c_waits_for_the_program_and_keeps_its_exit_code(course,
     monkeypatch.setattr(course.os, "chdir", lambda folder: None)
     monkeypatch.setattr(course.subprocess, "Popen", lambda command, env: Child())
     assert course.hand_over(["program"], {}) == 3
+
+
+def test_a_mac_with_an_intel_processor_is_told_before_anything_is_made(course, monkeypatch):
+    monkeypatch.setattr(course.sys, "platform", "darwin")
+    monkeypatch.setattr(course.platform, "machine", lambda: "x86_64")
+    said = sentence(course.make_main, None, False)
+    assert "cannot run on one" in said and "M chip" in said and course.programs.started == []
 
 
 # ---- wheels instead of the internet ----------------------------------------------------------------------------------

@@ -103,6 +103,10 @@ def no_async(ask, questions):
     return asyncio.gather(*map(ask, questions))
 
 
+async def all_in_one(ask, questions):
+    return await asyncio.gather(ask(questions))
+
+
 async def misspelt_together(ask, questions):
     return await asyncio.gather(*map(aks, questions))  # noqa: F821
 
@@ -501,6 +505,7 @@ WRONG = [
     (lesson_10.exercise_2, no_star, "put a star"),
     (lesson_10.exercise_2, no_star_generator, "put a star"),
     (lesson_10.exercise_2, no_star_map, "put a star"),
+    (lesson_10.exercise_2, all_in_one, "call it once for each"),
     (lesson_10.exercise_2, awaits_inside, "without await"),
     (lesson_10.exercise_2, runs_a_loop, "leave asyncio.run out"),
     (lesson_10.exercise_2, no_async, "begin with async def"),

@@ -50,6 +50,8 @@ def exercise_2(function):
         return question.upper()
 
     def ask(question):
+        if not isinstance(question, str):
+            raise ValueError("ask takes one question: call it once for each")
         asked.append(answer(question))
         return asked[-1]
 
