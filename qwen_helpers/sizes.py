@@ -72,6 +72,38 @@ def ceiling(model: Model, dtype, context: int, gb_per_s: float) -> float:
     return gb_per_s * 1e9 / bytes_per_token(model, dtype, context)
 
 
+def file_bytes(model: Model, kind: str) -> int:
+    """Bytes of the weights in a file of `kind`: "onnx int4", "onnx int8", "q8_0", "q4_0" or "awq".
+
+    Formats differ in what they leave at more bits. ONNX Runtime's builder (`engines/onnx.py`) writes the embedding in
+    float32, except in 4 bits for a tied model, where output layer and embedding are one table; norms and biases in
+    float32, too, and two rotary tables with a row for each place of the context. llama.cpp (`engines/llama_cpp.py`)
+    gives embedding and output layer 8.5 bits, norms and biases 32. AWQ, with the settings of the published folders (a
+    scale of 16 and a zero of 4 bits per 128 weights), leaves all that is not a layer's matrix in 16 bits.
+
+    In memory ONNX Runtime takes less, see `Model.weight_bytes`: of its embedding only the rows that a text needs are
+    read from the file. Tested against a published AWQ folder and files made by both converters. Raises ValueError for
+    another kind, and for a model with experts or linear attention, which was not worked out.
+    """
+    # bits of a layer's matrix, of the output layer, of the embedding if it is a table of its own, of norms and biases
+    layouts = {
+        "onnx int4": (bits("int4"), bits("int4"), 0 if model.tied else 32, 32),
+        "onnx int8": (bits("int8"), bits("int8"), 32, 32),
+        "q8_0": (bits("q8_0"), bits("q8_0"), 0 if model.tied else bits("q8_0"), 32),
+        "q4_0": (bits("q4_0"), bits("q8_0"), 0 if model.tied else bits("q8_0"), 32),
+        "awq": (4 + (16 + 4) / 128, 16, 0 if model.tied else 16, 16),
+    }
+    if kind not in layouts:
+        raise ValueError(f"Unknown kind of file {kind!r}: use one of {', '.join(layouts)}.")
+    if model.experts or model.linear:
+        raise ValueError(f"{model.id} has experts or linear attention, whose files were not worked out here.")
+    matrix, output, embedding, other = layouts[kind]
+    matrices, table = sum(i * o for i, o in linear_shapes(model)), model.vocabulary * model.hidden
+    rotary = 4 * model.context * model.head_dim if kind.startswith("onnx") else 0
+    rest = model.body_parameters - matrices
+    return round((matrices * matrix + table * (output + embedding) + rest * other) / 8) + rotary
+
+
 def folder_weight_bytes(folder, dtype, tied: bool) -> int:
     """Bytes of a folder's weights once loaded in `dtype`, from the headers of its files.
 

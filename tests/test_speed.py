@@ -5,17 +5,19 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
 import torch
 
 from qwen_helpers import TINY_CHAT, preflight
+from qwen_helpers.engines import llama_cpp, onnx
 from qwen_helpers.engines.transformers import TransformersEngine
 from qwen_helpers.labs.calculator import NAMES, Calculator, estimate
 from qwen_helpers.labs.speed import bandwidth
 from qwen_helpers.models import find_model
-from qwen_helpers.sizes import BITS, bytes_per_token, ceiling, kv_bytes, look_up_model, peak_bytes
+from qwen_helpers.sizes import BITS, bytes_per_token, ceiling, file_bytes, kv_bytes, look_up_model, peak_bytes
 from qwen_helpers.tools.measure_engines import ENGINES, _ratios, compare_engines
 from qwen_helpers.tools.measure_memory import memory
 from qwen_helpers.tools.shapes import SHAPES, random_model, save_random, shape
@@ -71,6 +73,37 @@ def test_of_experts_only_those_that_a_token_takes_are_read():
     dense = find_model("Qwen/Qwen3.8-27B")
     assert ceiling(model, "int4", 4096, 50) / ceiling(dense, "int4", 4096, 50) > 8  # of about the same size in memory
     assert "work" in estimate(model.id, "int4", 4096, 32, 50)
+
+
+def test_the_size_of_published_and_converted_files(tmp_path):
+    """AWQ: what vLLM prints as "Checkpoint size" of Qwen2.5-7B-Instruct-AWQ. 0.5B: files that onnx.convert made."""
+    assert file_bytes(find_model("Qwen/Qwen2.5-7B-Instruct"), "awq") == pytest.approx(5.19 * 2**30, rel=0.001)
+    half = find_model("Qwen/Qwen2.5-0.5B")
+    assert file_bytes(half, "onnx int4") == pytest.approx(271e6, rel=0.002)
+    assert file_bytes(half, "onnx int8") == pytest.approx(1063e6, rel=0.002)
+    for kind in ("q8_0", "q4_0"):
+        reader = llama_cpp.read(llama_cpp.convert(TINY_CHAT, tmp_path / f"{kind}.gguf", kind))
+        assert file_bytes(TINY, kind) == sum(tensor.n_bytes for tensor in reader.tensors)
+    with pytest.raises(ValueError, match="Unknown kind of file 'gptq': use one of onnx int4"):
+        file_bytes(half, "gptq")
+    with pytest.raises(ValueError, match="Qwen/Qwen3.5-4B has experts or linear attention"):
+        file_bytes(find_model("Qwen/Qwen3.5-4B"), "awq")
+
+
+@pytest.mark.skipif(find_spec("onnxruntime_genai") is None, reason="needs Python 3.11 or 3.12")
+@pytest.mark.parametrize("precision", ["int4", "int8"])
+def test_the_builder_leaves_an_untied_embedding_in_float32(tmp_path, precision):
+    """As in 7B and up. It also lets the processor compute in int8: accuracy_level 4."""
+    import onnx as library
+
+    wide = {"hidden": 256, "heads": 4, "kv_heads": 2, "head_dim": 64, "intermediate": 512}  # whole blocks of 128
+    untied = replace(TINY, layers=2, tied=False, **wide)
+    out = onnx.convert(save_random(untied, tmp_path / "untied"), tmp_path / "onnx", precision)
+    predicted = file_bytes(untied, f"onnx {precision}")
+    assert (out / "model.onnx.data").stat().st_size == pytest.approx(predicted, rel=0.01)
+    nodes = library.load(out / "model.onnx", load_external_data=False).graph.node
+    levels = {part.i for node in nodes for part in node.attribute if part.name == "accuracy_level"}
+    assert levels == {4}
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -1,50 +1,80 @@
 """Lesson 8's exercises."""
 
-from qwen_helpers.exercises import call
+from qwen_helpers.exercises import UNTRIED, call
 
 CACHE = 2 * 28 * 4 * 128 * 2 * 8192  # Qwen2.5-7B: keys and values, layers, KV heads, head_dim, bytes, tokens
+WRONG_CACHES = {
+    CACHE / 2: "half of it: there is a 2 for keys and values, and another 2 for the bytes of a number in bfloat16.",
+    CACHE / 4: "a quarter of it: keys and values, and 2 bytes per number, are two factors of 2.",
+    CACHE * 2: "twice of it: bfloat16 has 2 bytes per number, and keys and values are one more factor of 2.",
+    CACHE * 7: "the cache counts the 4 KV heads (num_key_value_heads), not the 28 attention heads.",
+    CACHE / 8192: "that is for one token; multiply by 8192.",
+    CACHE / 28: "that is one layer; there are 28.",
+    CACHE / 128: "each head keeps head_dim numbers per token, here 128, and not one.",
+    CACHE * 8: "that is bits: bfloat16 has 16 bits, which are 2 bytes.",
+}
+
+
+def is_number(answer) -> bool:
+    return isinstance(answer, (int, float)) and not isinstance(answer, bool)
 
 
 def exercise_1(answer):
-    if not isinstance(answer, (int, float)):
-        return "give a number of bytes."
+    if not is_number(answer):
+        return "give a number of bytes, not a text or a list."
     if answer == CACHE:
         return None
-    if answer == CACHE // 2:
-        return "that is the keys or the values: the cache holds both, hence the 2 in front."
-    if answer == CACHE // 4:
-        return "a key and a value, each with 2 bytes per number: two factors of 2."
-    if answer == CACHE * 7:
-        return "the cache counts the 4 KV heads (num_key_value_heads), not the 28 attention heads."
-    if answer == CACHE // 8192:
-        return "that is for one token; multiply by 8192."
+    for wrong, hint in WRONG_CACHES.items():
+        if answer == wrong:
+            return hint
+    for unit in (1e3, 1e6, 1e9, 2**10, 2**20, 2**30):
+        if answer and abs(answer / (CACHE / unit) - 1) < 0.1:
+            return "the size is right, the unit is not: give bytes, the product as it is, not MB or GB."
     return "multiply 2, layers, KV heads, head_dim, bytes per number and tokens."
 
 
 def exercise_2(function):
     """The ceiling: bytes per second over bytes per token."""
     cases = [
-        (0.5e9, 16, 50, 50.0, "0.5 billion weights of 2 bytes are 1 GB, which 50 GB/s reads 50 times per second"),
-        (0.5e9, 4, 50, 200.0, "with 4 bits the weights are a quarter of that, 0.25 GB: 8 bits are a byte"),
-        (7e9, 16, 900, 900 / 14, "7 billion weights of 2 bytes are 14 GB"),
+        (0.5e9, 16, 50, "0.5 billion weights of 2 bytes are 1 GB, which 50 GB/s reads 50 times per second"),
+        (0.5e9, 4, 50, "with 4 bits the weights are a quarter of that, 0.25 GB: 8 bits are a byte"),
+        (7e9, 16, 900, "7 billion weights of 2 bytes are 14 GB"),
     ]
-    for parameters, bits, speed, right, why in cases:
+    for parameters, bits, speed, why in cases:
+        right = speed * 1e9 / (parameters * bits / 8)
         answer = call(function, parameters, bits, speed, asked=f"for {parameters:g}, {bits}, {speed} ")
-        if not isinstance(answer, (int, float)) or abs(answer - right) > 0.01 * right:
-            return f"for {parameters:g} weights, {bits} bits, {speed} GB/s it is {right:.1f} tokens/s: {why}."
+        if answer is ...:
+            return UNTRIED
+        slips = {
+            right / 8: "the weights are counted in bits, the bandwidth in bytes: divide the bits by 8.",
+            right / 1e9: "a GB is 1e9 bytes: multiply the GB per second by 1e9.",
+            right / 8e9: "a GB is 1e9 bytes, and 8 bits are a byte: multiply by 1e9, and divide the bits by 8.",
+            1 / right: "these are seconds per token: turn the fraction over.",
+        }
+        for wrong, slip in slips.items():
+            if is_number(answer) and abs(answer - wrong) <= 0.01 * wrong:
+                return slip
+        if not is_number(answer) or abs(answer - right) > 0.01 * right:
+            returned = "" if is_number(answer) else " (yours did not return a number: is there a `return`?)"
+            return f"for {parameters:g} weights, {bits} bits, {speed} GB/s it is {right:.1f} tokens/s{returned}: {why}."
     return None
 
 
 def exercise_3(function):
-    """Drop the warm-up, take the median."""
+    """Drop the warm-up, take the median, of the seconds or of the rates."""
     cases = [
-        ([9.0, 2.0, 2.0, 2.0], 64, 32.0, "the first run warms up and does not count"),
-        ([9.0, 2.0, 2.0, 2.0, 8.0], 64, 32.0, "one slow run must not move the result: take the median, not the mean"),
-        ([0.1, 4.0, 2.0, 4.0, 4.0], 64, 16.0, "neither must a fast one: take the median, not the best"),
-        ([9.0, 2.0, 4.0], 64, 64 / 3, "the first run warms up, so the median is that of 2 and 4"),
+        ([9.0, 2.0, 2.0, 2.0], (32.0,), "the first run warms up and does not count"),
+        ([9.0, 2.0, 2.0, 2.0, 8.0], (32.0,), "one slow run must not move the result: take the median, not the mean"),
+        ([9.0, 4.0, 4.0, 2.0], (16.0,), "neither must a fast one: take the median, not the best"),
+        ([0.1, 4.0, 2.0, 4.0, 4.0], (16.0,), "it is the first run that warms up, slow or not: leave out that one"),
+        ([9.0, 2.0, 4.0], (64 / 3, 24.0), "the first run warms up, so the median is that of 2 and 4"),
     ]
-    for seconds, tokens, right, why in cases:
-        answer = call(function, seconds, tokens, asked=f"for {seconds} ")
-        if not isinstance(answer, (int, float)) or abs(answer - right) > 0.01:
-            return f"for {tokens} tokens in {seconds} seconds it is {right:.1f} tokens/s: {why}."
+    for seconds, right, why in cases:
+        answer = call(function, list(seconds), 64, asked=f"for {seconds} ")
+        if not is_number(answer):
+            return "your function must return a number, tokens per second: is there a `return`?"
+        if any(abs(answer - 1 / rate) < 1e-6 for rate in right):
+            return "these are seconds per token: turn the fraction over."
+        if not any(abs(answer - rate) < 0.01 for rate in right):
+            return f"for 64 tokens in {seconds} seconds it is {right[0]:.1f} tokens/s: {why}."
     return None
