@@ -554,7 +554,7 @@ WRONG = [
     (lesson_11.exercise_1, {**LINES, "line of data.jsonl": 5}, "one of train.py"),
     (lesson_11.exercise_1, {**LINES, "line of data.jsonl": 212}, "json.py"),
     (lesson_11.exercise_1, {**LINES, "line of data.jsonl": 1}, "counts from 0"),
-    (lesson_11.exercise_2, asking("max_new_tokens=60", "max_tokens=60"), "does not know"),
+    (lesson_11.exercise_2, asking("max_new_tokens=60", "max_tokens=60"), "['max_tokens'] (note"),
     (lesson_11.exercise_2, asking("**inputs", "inputs"), "two stars"),
     (lesson_11.exercise_2, asking('"role": "user", "content"', '"user"'), "the keys of the message"),
     (lesson_11.exercise_2, asking('"user"', '"User"'), "the keys of the message"),

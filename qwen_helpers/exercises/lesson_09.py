@@ -39,7 +39,7 @@ def exercise_2(curves):
             f"the taught dialogues end at {taught:.1f}, so it has not learnt: more epochs, or another learning rate (a "
             "higher one if the curve is still falling, a lower one if it jumps)."
         )
-    if held_back[-1] > 1.05 * min(held_back):
+    if held_back[-1] > 1.1 * min(held_back):
         lowest = held_back.index(min(held_back)) + 1
         return (
             f"the loss held back ends at {held_back[-1]:.2f} and was {min(held_back):.2f} at its value {lowest} of "

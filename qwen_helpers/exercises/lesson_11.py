@@ -107,7 +107,7 @@ def _why_it_stopped(error):
     if "'list' object has no attribute 'shape'" in str(error):
         return 'generate wants tensors and gets lists: return_tensors="pt" belongs to apply_chat_template.'
     if "model_kwargs" in str(error):
-        return "the last line of the error lists the name that generate does not know: it has another one here (C13)."
+        return f"{str(error).splitlines()[0].rstrip('.')}. The name in the list is another one here (C13)."
     return None
 
 
@@ -140,6 +140,7 @@ def exercise_3(function):
             "the role 'User' is lost: look for the content in the text.",
         ),
         (2048, [*good, {"role": "User", "content": "And now?"}], False, "look for every content, not only for one."),
+        (2048, [{"role": "User", "content": "One?"}, *good], False, "look for every content, not only for the last."),
         (2048, [{"user": "Hello!"}], False, "a message with other keys has no content and never arrives."),
     ]
     for size, messages, right, hint in cases:
