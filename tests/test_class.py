@@ -179,7 +179,7 @@ def test_commands_for_several_gpus(monkeypatch):
 def test_the_lesson_shows_readers_who_leave():
     """The next text reads "left" aloud; a server that is faster than the cell would store "answered", and stay so."""
     notebook = read(ROOT / "notebooks" / "10_serving_a_class.ipynb")
-    (cell,) = [cell for cell in notebook.cells if "left\", \"left" in cell.source]
+    (cell,) = [cell for cell in notebook.cells if 'left", "left' in cell.source]
     assert cell.outputs[0].text.startswith("['left', 'left']\n")
 
 
