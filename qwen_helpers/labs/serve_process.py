@@ -51,7 +51,8 @@ def main() -> None:
 
         server = start(options.model, MAX_PROMPT + MAX_TOKENS, options.places)
         engine = Engine(server.url, server.key, options.name)
-        most = min(MAX_PROMPT, server.context - MAX_TOKENS)
+        # Half of a model's context at least, if that is short: a long answer then ends where the context does.
+        most = min(MAX_PROMPT, max(server.context - MAX_TOKENS, server.context // 2))
         engine.penalty = "repeat_penalty"
     gateway = Gateway(engine, options.name, read_keys(options.keys), Results(options.results), options.places, most)
     uvicorn.run(
