@@ -619,7 +619,7 @@ def parse(arguments):
         parser.error("a folder goes with teach, and --no-wheels too: course.py teach OUT --no-wheels")
     told = options.key and re.match("https?://[^/]", options.class_url or "")
     if not told and (options.class_url, options.key) != (None, None) or told and (options.command or options.no_lab):
-        parser.error("--class and --key go together, with JupyterLab: --class ADDRESS --key KEY, as your teacher gave them")
+        parser.error("--class and --key go together, with JupyterLab: --class ADDRESS --key KEY, as you were given")
     if options.command == "test" and not (ROOT / "tests").exists():
         sys.exit("This is a students' copy of the course, which holds no tests.")
     if options.wheels:
