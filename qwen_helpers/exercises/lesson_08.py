@@ -1,6 +1,6 @@
 """Lesson 8's exercises."""
 
-from qwen_helpers.exercises import UNTRIED, call
+from qwen_helpers.exercises import call
 
 CACHE = 2 * 28 * 4 * 128 * 2 * 8192  # Qwen2.5-7B: keys and values, layers, KV heads, head_dim, bytes, tokens
 WRONG_CACHES = {
@@ -8,6 +8,7 @@ WRONG_CACHES = {
     CACHE / 4: "a quarter of it: keys and values, and 2 bytes per number, are two factors of 2.",
     CACHE * 2: "twice of it: bfloat16 has 2 bytes per number, and keys and values are one more factor of 2.",
     CACHE * 7: "the cache counts the 4 KV heads (num_key_value_heads), not the 28 attention heads.",
+    CACHE * 3.5: "the cache counts the 4 KV heads and not all 28; and keys and values are a factor of 2.",
     CACHE / 8192: "that is for one token; multiply by 8192.",
     CACHE / 28: "that is one layer; there are 28.",
     CACHE / 128: "each head keeps head_dim numbers per token, here 128, and not one.",
@@ -27,6 +28,8 @@ def exercise_1(answer):
     for wrong, hint in WRONG_CACHES.items():
         if answer == wrong:
             return hint
+    if abs(answer / CACHE - 1) < 0.01:
+        return "nearly: give the exact product, not rounded."
     for unit in (1e3, 1e6, 1e9, 2**10, 2**20, 2**30):
         if answer and abs(answer / (CACHE / unit) - 1) < 0.1:
             return "the size is right, the unit is not: give bytes, the product as it is, not MB or GB."
@@ -43,12 +46,11 @@ def exercise_2(function):
     for parameters, bits, speed, why in cases:
         right = speed * 1e9 / (parameters * bits / 8)
         answer = call(function, parameters, bits, speed, asked=f"for {parameters:g}, {bits}, {speed} ")
-        if answer is ...:
-            return UNTRIED
         slips = {
             right / 8: "the weights are counted in bits, the bandwidth in bytes: divide the bits by 8.",
             right / 1e9: "a GB is 1e9 bytes: multiply the GB per second by 1e9.",
             right / 8e9: "a GB is 1e9 bytes, and 8 bits are a byte: multiply by 1e9, and divide the bits by 8.",
+            right * 2**30 / 1e9: "a GB of memory's speed is 1e9 bytes, not 2**30.",
             1 / right: "these are seconds per token: turn the fraction over.",
         }
         for wrong, slip in slips.items():
@@ -67,12 +69,14 @@ def exercise_3(function):
         ([9.0, 2.0, 2.0, 2.0, 8.0], (32.0,), "one slow run must not move the result: take the median, not the mean"),
         ([9.0, 4.0, 4.0, 2.0], (16.0,), "neither must a fast one: take the median, not the best"),
         ([0.1, 4.0, 2.0, 4.0, 4.0], (16.0,), "it is the first run that warms up, slow or not: leave out that one"),
-        ([9.0, 2.0, 4.0], (64 / 3, 24.0), "the first run warms up, so the median is that of 2 and 4"),
+        ([9.0, 2.0, 4.0], (64 / 3, 24.0), "the first run warms up, so the median is that of 2 and 4, which is 3"),
     ]
     for seconds, right, why in cases:
         answer = call(function, list(seconds), 64, asked=f"for {seconds} ")
         if not is_number(answer):
             return "your function must return a number, tokens per second: is there a `return`?"
+        if any(abs(answer - 64 / rate) < 1e-6 for rate in right):
+            return "these are seconds: divide the 64 tokens by them."
         if any(abs(answer - 1 / rate) < 1e-6 for rate in right):
             return "these are seconds per token: turn the fraction over."
         if not any(abs(answer - rate) < 0.01 for rate in right):
