@@ -11,7 +11,6 @@ import statistics
 import time
 from pathlib import Path
 
-import httpx
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, JSONResponse, StreamingResponse
@@ -57,13 +56,10 @@ class Gateway:
         async def answer(request):
             try:
                 return await route(request)
-            except Refusal as error:
-                refusal = error
+            except Refusal as refusal:
                 if refusal.status in (401, 403, 429):
                     await asyncio.sleep(LONG_BRAKE_S)
-            except httpx.HTTPError as error:
-                refusal = Refusal(500, f"The engine does not answer ({type(error).__name__}): tell your teacher.")
-            return JSONResponse(refusal.body(), refusal.status)
+                return JSONResponse(refusal.body(), refusal.status)
 
         return answer
 
@@ -187,8 +183,6 @@ class Gateway:
             end = refusal.text
         except asyncio.TimeoutError:  # noqa: UP041, another class before Python 3.11
             end = f"This answer took longer than {ANSWER_S} seconds: ask for a shorter one."
-        except httpx.HTTPError as error:
-            end = f"The engine does not answer ({type(error).__name__}): tell your teacher."
         finally:
             student.open -= 1
             student.questions += end == "answered"

@@ -1,5 +1,6 @@
 """The engine behind a class's server, as the gateway asks it: llama.cpp's server or vLLM."""
 
+import contextlib
 import json
 
 import httpx
@@ -39,7 +40,8 @@ class Engine:
         return len((await self._post("/tokenize", {"content": prompt, "parse_special": True}))["tokens"])
 
     async def _post(self, path: str, body: dict) -> dict:
-        answer = await self.http.post(path, json=body)
+        with reached():
+            answer = await self.http.post(path, json=body)
         if answer.is_error:
             raise Refusal(400, f"The model's chat template refuses these messages: {said(answer.content)}")
         return answer.json()
@@ -47,18 +49,28 @@ class Engine:
     async def lines(self, question: Question):
         """The answer: JSON objects, one for each piece of a stream, or a single one."""
         body = {**question.settings(self.penalty), "model": self.model}
-        async with self.http.stream("POST", "/v1/chat/completions", json=body) as answer:
-            if answer.is_error:
-                raise Refusal(400, f"The engine refuses: {said(await answer.aread())}")
-            if not question.stream:
-                yield json.loads(await answer.aread())
-                return
-            async for line in answer.aiter_lines():
-                if line.startswith("data: {"):
-                    piece = json.loads(line[6:])
-                    if "error" in piece:
-                        raise Refusal(500, f"The engine stopped this answer: {said(line[6:])}")
-                    yield piece
+        with reached():
+            async with self.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+                if answer.is_error:
+                    raise Refusal(400, f"The engine refuses: {said(await answer.aread())}")
+                if not question.stream:
+                    yield json.loads(await answer.aread())
+                    return
+                async for line in answer.aiter_lines():
+                    if line.startswith("data: {"):
+                        piece = json.loads(line[6:])
+                        if "error" in piece:
+                            raise Refusal(500, f"The engine stopped this answer: {said(line[6:])}")
+                        yield piece
+
+
+@contextlib.contextmanager
+def reached():
+    """Raise a Refusal if the engine does not answer."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise Refusal(500, f"The engine does not answer ({type(error).__name__}): tell your teacher.") from error
 
 
 def said(answer) -> str:
