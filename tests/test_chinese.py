@@ -9,7 +9,7 @@ from lessons import LESSONS, NAMES, ROOT, ZH, read
 from test_structure import check_links, markdown
 
 HAN = "[\u4e00-\u9fff]"
-PAGES = [ROOT / "README.zh-CN.md", ZH / "10_more_than_one_gpu.md", ZH / "TERMINOLOGY.md"]
+PAGES = [ROOT / "README.zh-CN.md", ROOT / "TROUBLES.zh-CN.md", ZH / "10_more_than_one_gpu.md", ZH / "TERMINOLOGY.md"]
 
 
 @pytest.fixture(params=LESSONS, ids=NAMES)
@@ -87,7 +87,7 @@ def test_links_lead_to_chinese_pages(path):
     for link in re.findall(r"\]\(([^)\s#]+)", text):
         target = (path.parent / link).resolve()
         sister = ZH / target.name if target.parent == ROOT / "notebooks" else target.with_suffix(".zh-CN.md")
-        switch = path == PAGES[0] and link == "README.md"  # the way to the other language
+        switch = link == path.name.replace(".zh-CN", "")  # the way to the other language
         assert switch or "://" in link or not sister.exists() or target == sister, f"{link}: there is a Chinese page"
 
 

@@ -311,8 +311,10 @@ def test_errors_of_other_programs_are_not_known():
         assert len(mistaken) <= 0.02 * len(texts), mistaken
 
 
-def test_the_page_of_troubles_is_fresh():
-    assert (ROOT / "TROUBLES.md").read_text(encoding="utf-8") == trouble_page.page(), "run python tests/trouble_page.py"
+@pytest.mark.parametrize(("language", "name"), [("en", "TROUBLES.md"), ("zh", "TROUBLES.zh-CN.md")])
+def test_the_pages_of_troubles_are_fresh(language, name, monkeypatch):
+    monkeypatch.setenv("QWEN_LANG", language)  # which the page sets, too
+    assert (ROOT / name).read_text(encoding="utf-8") == trouble_page.page(language), "run python tests/trouble_page.py"
 
 
 def test_explain_needs_the_standard_library_only():
