@@ -91,14 +91,18 @@ def test_links_lead_to_chinese_pages(path):
         assert switch or "://" in link or not sister.exists() or target == sister, f"{link}: there is a Chinese page"
 
 
+WRONG = re.compile(
+    f"{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN}|{HAN} ?[,;:?!](?=[ \n]|{HAN})|{HAN}\\.(?!\\w)|{HAN}\\(|\\({HAN}"
+    "|[，。；：！？（）、“”] (?![-|>])|(?<![-|>]) [，。；：！？（）、]|您"
+)
+
+
 @pytest.mark.parametrize("path", [*(ZH / path.name for path in LESSONS), *PAGES], ids=lambda path: path.stem)
 def test_set_as_the_terminology_says(path):
     """Spaces between Han and Latin letters, none beside full-width signs, no half-width signs after Han."""
     text = markdown(read(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
-    wrong = f"{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN}|{HAN} ?[,;:?!](?=[ \n]|{HAN})|{HAN}\\.(?!\\w)|{HAN}\\(|\\({HAN}"
-    wrong += "|[，。；：！？（）、“”] (?![-|>])|(?<![-|>]) [，。；：！？（）、]|您"
-    found = [line for line in prose(text).splitlines() if re.search(wrong, line)]
-    assert not found
+    posted = {"无法将...jupyter...项识别为", "页面文件太小,无法完成操作"}  # as Windows writes them
+    assert not [line for line in prose(text).splitlines() if WRONG.search(line) and line not in posted]
 
 
 TERMS = {
