@@ -31,7 +31,10 @@ MORE = ("README.md", "CONTRIBUTING.md", "tests")  # speak of solutions and tests
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PADDLE_KERNEL = "qwen-paddle"  # lesson 7's
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
-FOLDED = "The solution is folded below each exercise: click the three dots."
+FOLDED = {  # what the lessons say of their solutions, in either language, and what the students' copies say
+    "The solution is folded below each exercise: click the three dots.": "Your teacher has the solutions.",
+    "答案折叠在每道练习下面：点三个点打开。": "答案在老师那里。",
+}
 HALF_DAYS = ((N_("morning"), 9 * 60, 12 * 60 + 30), (N_("afternoon"), 13 * 60 + 30, 17 * 60))  # minutes since midnight
 BREAK = 10  # minutes after each lesson
 
@@ -60,9 +63,11 @@ def write_pack(out, wheels=True, paddle=True, say=print):
     copy_course(root, students / "course")
     copy_course(root, new / "solutions", *MORE)
     lessons = {}
-    for path in sorted((students / "course" / "notebooks").glob("*.ipynb")):
+    for path in sorted((students / "course" / "notebooks").rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         nbformat.write(student_notebook(notebook), path)
+        if path.parent.name == "zh":
+            continue
         if paddle or notebook.metadata.kernelspec.name != PADDLE_KERNEL:
             lessons[path.name] = notebook
 
@@ -116,9 +121,10 @@ def copy_course(root, target, *more):
     rubbish = shutil.ignore_patterns("__pycache__", ".*")
     for name in (*FILES, *more):
         if name == "notebooks":
-            (target / name).mkdir()
-            for file in (root / name).glob("[0-9][0-9]_*.*"):
-                shutil.copy(file, target / name)
+            for folder in (name, f"{name}/zh"):
+                (target / folder).mkdir()
+                for file in (root / folder).glob("[0-9][0-9]_*.*"):
+                    shutil.copy(file, target / folder)
         elif (root / name).is_dir():
             shutil.copytree(root / name, target / name, ignore=rubbish)
         else:
@@ -134,7 +140,8 @@ def student_notebook(notebook):
     for preprocessor in (solutions, ClearOutputPreprocessor(enabled=True)):
         notebook = preprocessor(notebook, {})[0]
     for cell in notebook.cells:
-        cell.source = cell.source.replace(FOLDED, _("Your teacher has the solutions."))
+        for folded, kept_back in FOLDED.items():
+            cell.source = cell.source.replace(folded, kept_back)
     return notebook
 
 
