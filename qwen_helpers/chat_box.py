@@ -263,5 +263,6 @@ def live(text: str, thought: str = "") -> str:
     """
     style = f"background:{COLOURS['assistant']};color:#222;border-radius:6px;padding:2px 10px;white-space:pre-wrap"
     if thought and not text:
-        return f'<div class="qwen-live" style="{style};color:#777"><i>{_("Thinking:")}</i> {html.escape(thought[-200:])}▌</div>'
+        thinking = f"<i>{_('Thinking:')}</i> {html.escape(thought[-200:])}▌"
+        return f'<div class="qwen-live" style="{style};color:#777">{thinking}</div>'
     return f'<div class="qwen-live" style="{style}">{folded(thought)}{html.escape(text)}▌</div>'

@@ -29,7 +29,8 @@ from qwen_helpers.columns import wrap
 from qwen_helpers.language import N_, _
 from qwen_helpers.raised import FAILED, Raised, last_error, plain, read, whole_text
 
-PAGE = "TROUBLES.md"  # the catalogue as a page; an anchor for each entry
+PAGE = N_("TROUBLES.md")  # the catalogue as a page; an anchor for each entry
+LINK = N_("../TROUBLES.md")  # to it, from a lesson
 GROUPS = {
     "I": "install", "D": "download", "L": "load", "C": "chat", "S": "streaming", "G": "memory", "P": "paddle",
     "J": "jupyter", "W": "windows", "V": "serving", "T": "training", "Q": "quantized", "O": "other_programs",
@@ -227,7 +228,7 @@ class Explanation:
         best, *others = self.troubles[:3]
         cure = _("Cure: {cure}").format(cure=_(best.cure))
         lines = [f"{best.id}  {_(best.symptom)}", wrap(_(best.cause)), wrap(cure)]
-        places = [_("More: {page}").format(page=f"{PAGE}#{best.id}"), *_facts(best), *best.threads[:3]]
+        places = [_("More: {page}").format(page=f"{_(PAGE)}#{best.id}"), *_facts(best), *best.threads[:3]]
         more = wrap(", ".join(places), break_long_words=False, break_on_hyphens=False)
         lines += ["", textwrap.indent(_code(best), "    "), "", more]
         possible = _('Also possible: {id} {symptom}. See explain("{id}").')
@@ -241,7 +242,7 @@ class Explanation:
         cure = _("**Cure:** {cure}").format(cure=_(best.cure))
         lines = [f"**{best.id} {_(best.symptom)}**", _(best.cause), cure, f"```\n{_code(best)}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
-        more = _("More: {page}").format(page=f"[{PAGE}](../{PAGE}#{best.id})")
+        more = _("More: {page}").format(page=f"[{_(PAGE)}]({_(LINK)}#{best.id})")
         lines.append(", ".join([more, *_facts(best), *threads]))
         possible = _('Also possible: {id} {symptom}. See `explain("{id}")`.')
         lines += [possible.format(id=other.id, symptom=_(other.symptom)) for other in others]
