@@ -354,7 +354,7 @@ def diagnose(text):
             "The package is not among the wheels. Collect them anew, where there is internet: course.py teach OUT."
         )
     if entry:
-        return (_(entry["cause"]) + " " + _(entry["cure"])).strip()
+        return " ".join(_(said) for said in (entry["cause"], entry["cure"]) if said)
     return _("The whole output is in %s. Running the same command again goes on from here.") % LOG.name
 
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import queue
 import re
 import sys
 import textwrap
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ COURSE = (  # the libraries of the course, as a regular expression
     r"|ollama|gguf|onnxruntime\w*|flash_attn|triton|deepspeed|xformers|qwen_helpers"
 )
 OWN = N_("This sentence is the course's own: it says what is wrong and what to do.")
+RESTART = re.compile(r"# (then )?restart the kernel( again)?(, (do not import torch, )?then:)?")  # none in a terminal
+LOOK = re.compile(r"(import|from) [^;]+; (print|doctor|preflight)\((?!model_dir)")
 REACH = 160  # letters that a star stands for, at most
 
 
@@ -362,10 +365,26 @@ def _shell():
 explain.on, explain.off = _add_line_under_tracebacks, _leave_tracebacks_alone
 
 
-def for_terminal(text: str) -> str:
-    """`text` without the signs that only notebooks know: %pip, an exclamation mark, {sys.executable}."""
-    text = text.replace("%pip", "python -m pip").replace('"{sys.executable}"', "python")
-    return re.sub(r"(?m)^    !", "    ", text)
+def for_terminal(code: str) -> str:
+    """A cure's lines as they are typed in a terminal: they are written for a notebook, where a kernel runs them.
+
+    pip and Python are those of the course's `.venv`, if it is there. A line of Python that looks at something becomes
+    `python -c "..."`; other Python belongs into the reader's own program and stays as it is.
+    """
+    venv = Path(".venv", "Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = str(venv) if Path(__file__).parents[1].joinpath(venv).exists() else "python"
+    lines = []
+    for line in code.splitlines():
+        if "{sys.executable}" in code and line == "import sys" or RESTART.fullmatch(line):
+            continue
+        line = _(line)  # its comment
+        line = line.removeprefix("!").replace('"{sys.executable}"', python)
+        line = line.replace("%pip", f"{python} -m pip")
+        if LOOK.match(line):
+            program, *comment = line.split("  #")
+            line = "  #".join([f'{python} -c "{program.replace(chr(34), chr(39))}"', *comment])
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _pasted() -> str:
@@ -395,9 +414,9 @@ def main(arguments: list[str]) -> None:
     for stream in (sys.stdin, sys.stdout):  # a log, and a name in it, may hold any letter
         stream.reconfigure(errors="replace")
     text = " ".join(arguments) or (_pasted() if sys.stdin.isatty() else sys.stdin.read())
-    explanation = explain(text)
-    print(for_terminal(str(explanation)))
-    sys.exit(not explanation.troubles)
+    found = explain(text)
+    print(replace(found, troubles=[replace(trouble, code=for_terminal(trouble.code)) for trouble in found.troubles]))
+    sys.exit(not found.troubles)
 
 
 if __name__ == "__main__":
