@@ -211,7 +211,8 @@ class ChatBox(widgets.VBox):
         ]
         data = b64encode(self.export().encode()).decode()
         link = f'href="data:application/json;base64,{data}" style="text-decoration:underline"'
-        self.download.value = f'<a download="chat.jsonl" {link}>{_("Export")}</a>'
+        title = _("Export")
+        self.download.value = f'<a download="chat.jsonl" {link}>{title}</a>'
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         """What Jupyter shows: the box, and for a page without widgets the conversation as text."""
@@ -263,5 +264,6 @@ def live(text: str, thought: str = "") -> str:
     """
     style = f"background:{COLOURS['assistant']};color:#222;border-radius:6px;padding:2px 10px;white-space:pre-wrap"
     if thought and not text:
-        return f'<div class="qwen-live" style="{style};color:#777"><i>{_("Thinking:")}</i> {html.escape(thought[-200:])}▌</div>'
+        title, newest = _("Thinking:"), html.escape(thought[-200:])
+        return f'<div class="qwen-live" style="{style};color:#777"><i>{title}</i> {newest}▌</div>'
     return f'<div class="qwen-live" style="{style}">{folded(thought)}{html.escape(text)}▌</div>'

@@ -31,7 +31,7 @@ from qwen_helpers.language import N_, _
 from qwen_helpers.raised import FAILED, Raised, last_error, plain, read, whole_text
 
 PAGE = N_("TROUBLES.md")  # the catalogue as a page; an anchor for each entry
-PAGE_FROM_LESSON = N_("../TROUBLES.md")  # the Chinese lessons lie one folder deeper
+LINK = N_("../TROUBLES.md")  # to it, from a lesson
 GROUPS = {
     "I": "install", "D": "download", "L": "load", "C": "chat", "S": "streaming", "G": "memory", "P": "paddle",
     "J": "jupyter", "W": "windows", "V": "serving", "T": "training", "Q": "quantized", "O": "other_programs",
@@ -245,7 +245,7 @@ class Explanation:
         cure = _("**Cure:** {cure}").format(cure=_(best.cure))
         lines = [f"**{best.id} {_(best.symptom)}**", _(best.cause), cure, f"```\n{_code(best)}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
-        more = _("More: {page}").format(page=f"[{_(PAGE)}]({_(PAGE_FROM_LESSON)}#{best.id})")
+        more = _("More: {page}").format(page=f"[{_(PAGE)}]({_(LINK)}#{best.id})")
         lines.append(", ".join([more, *_facts(best), *threads]))
         possible = _('Also possible: {id} {symptom}. See `explain("{id}")`.')
         lines += [possible.format(id=other.id, symptom=_(other.symptom)) for other in others]
@@ -377,6 +377,7 @@ def for_terminal(code: str) -> str:
     for line in code.splitlines():
         if "{sys.executable}" in code and line == "import sys" or RESTART.fullmatch(line):
             continue
+        line = _(line)  # its comment
         line = line.removeprefix("!").replace('"{sys.executable}"', python)
         line = line.replace("%pip", f"{python} -m pip")
         if LOOK.match(line):

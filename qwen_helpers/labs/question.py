@@ -135,5 +135,5 @@ def sentence(error: ValidationError) -> str:
     if where.startswith("messages") and where.endswith("content"):
         return _("This server takes text only: each message needs a role and a content that is text.")
     got = "" if isinstance(first["input"], dict | list) else _(" and not {value!r:.60}").format(value=first["input"])
-    name, wrong = where[:80] or _("The request"), first["msg"].replace("Input should", _("it should"))
+    name, wrong = where[:80] or _("The request"), first["msg"].replace("Input should", "it should")
     return f"{name}: {wrong}{got}."

@@ -78,7 +78,7 @@ def comparison_table(reference: Run, *others: Run) -> str:
     """One row for each run; ids and logits are compared with the first one's."""
     wide = (13, 7, 7, 17, 25)
     heads = ("", _("prompt"), _("answer"), _("first difference"), _("largest logit difference"))
-    rows = [" ".join(map(left, heads, wide)) + f"{right(_('tokens/s'), 8)}  {right(_('peak memory'), 11)}"]
+    rows = [" ".join(map(left, heads, wide)) + right(_("tokens/s"), 8) + "  " + right(_("peak memory"), 11)]
     for run in (reference, *others):
         part = first_difference(reference.answer, run.answer)
         same = [f"{len(run.prompt)}", f"{len(run.answer)}", "", ""]
