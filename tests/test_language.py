@@ -177,12 +177,13 @@ ENGLISH = {
     ),
     "a line of a lesson, printed or searched as it is": (
         "students requests failures", "The solution is folded below",
+        "Your teacher has the solutions.",
     ),
     "a developer's log": ("{} + {} tokens", "%s: %s, first text"),
     "words of the code: kinds, names and keys that are compared": (
         "own code", "line of data.jsonl", "on by default", "off by default", "old modelscope", "only read",
         "see its model card", "copy, numpy", "not slow", "onnx int", "tiny {}", "macOS {}", "Windows {}",
-        "{}, Linux {}", "{} in {}", "Server({} at",
+        "{}, Linux {}", "Server({} at",
     ),
     "another program's": (
         "No ccache found", "Setuptools is replacing", "IProgress not found", "is falling back to its", "Input should",
