@@ -26,7 +26,7 @@ def texts(notebook) -> dict:
 
 def prose(text: str) -> str:
     """Markdown without code, addresses and signs, so that only what is read is left."""
-    text = re.sub(r"```.*?```|<!--.*?-->|\]\([^)]*\)|<[^>]+>", "", text, flags=re.DOTALL)
+    text = re.sub(r"```.*?```|<!--.*?-->|\]\([^)]*\)|<(?!\|)[^>]+>", "", text, flags=re.DOTALL)
     text = re.sub(r"(?<=[：？！])\*\* ", "", text)  # Markdown ends bold letters only before a space there
     return re.sub(r"`[^`\n]+`", "x", text).replace("**", "").replace("[", "").replace("]", "")
 
