@@ -232,7 +232,7 @@ class Explanation:
         cure = _("Cure: {cure}").format(cure=_(best.cure))
         lines = [f"{best.id}  {_(best.symptom)}", wrap(_(best.cause)), wrap(cure)]
         places = [_("More: {page}").format(page=f"{_(PAGE)}#{best.id}"), *_facts(best), *best.threads[:3]]
-        more = wrap(", ".join(places), break_long_words=False, break_on_hyphens=False)
+        more = wrap(_(", ").join(places), break_long_words=False, break_on_hyphens=False)
         lines += ["", textwrap.indent(_code(best), "    "), "", more]
         possible = _('Also possible: {id} {symptom}. See explain("{id}").')
         lines += [possible.format(id=other.id, symptom=_(other.symptom)) for other in others]
@@ -246,7 +246,7 @@ class Explanation:
         lines = [f"**{best.id} {_(best.symptom)}**", _(best.cause), cure, f"```\n{_code(best)}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
         more = _("More: {page}").format(page=f"[{_(PAGE)}]({_(LINK)}#{best.id})")
-        lines.append(", ".join([more, *_facts(best), *threads]))
+        lines.append(_(", ").join([more, *_facts(best), *threads]))
         possible = _('Also possible: {id} {symptom}. See `explain("{id}")`.')
         lines += [possible.format(id=other.id, symptom=_(other.symptom)) for other in others]
         return "\n\n".join([*lines, *map(_also, self.beside[:2])])

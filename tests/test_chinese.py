@@ -39,6 +39,17 @@ def test_the_same_cells_with_the_same_code(pair):
             assert new.source == source_in_zh(old), f"{old.id}: run tests/chinese.py, then tests/refresh.py zh/"
 
 
+def test_the_outputs_are_its_own(pair):
+    """Each cell was run in the Chinese lesson, in order; what the exercises say shows that it was."""
+    code = [cell for cell in pair[1].cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        counts = {output["execution_count"] for output in cell.outputs if "execution_count" in output}
+        assert counts <= {cell.execution_count}, f"{cell.id} has the output of another cell: run tests/refresh.py zh/"
+        said = "".join(output.get("text", "") for output in cell.outputs)
+        assert not re.search(r"^(Solution: )?Exercise \d", said, re.MULTILINE), f"{cell.id}: run tests/refresh.py zh/"
+
+
 def test_each_text_is_a_translation_of_todays_english(pair):
     assert not stale(*pair), "translate these cells, then name them to tests/chinese.py"
 
