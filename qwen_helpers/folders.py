@@ -127,7 +127,8 @@ LAYOUTS = {
 
 def download_places():
     """(folder, layout) of every place that a download may lie in, a key of LAYOUTS or "huggingface"."""
-    folders = [root / "models" for root in (Path.cwd(), course_root(), course_root() / "notebooks")]
+    lessons = course_root() / "notebooks"
+    folders = [root / "models" for root in (Path.cwd(), course_root(), lessons, lessons / "zh")]
     cache = Path(os.path.expanduser(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope"))
     home = Path(os.path.expanduser(os.environ.get("HF_HOME") or "~/.cache/huggingface"))
     yield from ((folder, "local_dir") for folder in folders)
