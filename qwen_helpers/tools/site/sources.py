@@ -1,0 +1,159 @@
+"""What Sphinx reads: for one edition, each lesson, the start page, and a page for each trouble, with links that fit.
+
+The pages are those of the repository. What changes: links (a file that is no page is a link to the repository, or plain
+text if nobody has said where that is), Mermaid diagrams, which become pictures, solutions, which are folded, and a
+description for search engines.
+"""
+
+import json
+import posixpath
+import re
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+
+
+class Edition(NamedTuple):
+    """The course in one language: where it is in the repository, and in which folder of the site."""
+
+    language: str
+    folder: str
+    name: str
+    start: str
+    lessons: str
+    troubles: str
+    folded: str  # what a folded solution says
+
+    def pages(self, root: Path) -> dict[str, str]:
+        """{file of the repository: the same among the sources}."""
+        lessons = sorted((root / self.lessons).glob("[0-9][0-9]_*.*"))
+        names = [file.name for file in lessons if file.suffix in (".ipynb", ".md")]
+        return {self.start: "index.md", **{f"{self.lessons}/{name}": f"lessons/{name}" for name in names}}
+
+
+ENGLISH = Edition("en", "", "English", "README.md", "notebooks", "TROUBLES.md", "Show the solution")
+CHINESE = Edition("zh_CN", "zh", "简体中文", "README.zh-CN.md", "notebooks/zh", "TROUBLES.zh-CN.md", "看答案")
+
+
+def editions(root: Path) -> list[Edition]:
+    """Those that have lessons. Where a Chinese page is missing, the English one stands in for it."""
+    chinese = CHINESE
+    for field in ("start", "troubles"):
+        if not (root / getattr(chinese, field)).exists():
+            chinese = chinese._replace(**{field: getattr(ENGLISH, field)})
+    return [edition for edition in (ENGLISH, chinese) if any((root / edition.lessons).glob("*.ipynb"))]
+
+
+class Pages:
+    """Writes the sources of one edition into the folder `out`. `repository`: its address, or "" if nobody knows it."""
+
+    def __init__(self, root: Path, edition: Edition, out: Path, repository: str = ""):
+        self.root, self.edition, self.out, self.repository = root, edition, out, repository
+        self.own = edition.pages(root) | {e.troubles: "troubles/index.md" for e in (ENGLISH, CHINESE)}
+        self.own |= {f"images/{file.name}": f"images/{file.name}" for file in (root / "images").iterdir()}
+        up = "../" * bool(edition.folder)
+        self.other = {
+            path: posixpath.join(up, other.folder, Path(page).with_suffix(".html").as_posix())
+            for other in editions(root)
+            for path, page in other.pages(root).items()
+            if path not in self.own
+        }
+
+    def write(self) -> None:
+        shutil.copytree(self.root / "images", self.out / "images")
+        for folder in ("lessons", "troubles"):
+            (self.out / folder).mkdir()
+        for path, page in self.edition.pages(self.root).items():
+            text = (self.root / path).read_text(encoding="utf-8")
+            text = self.notebook(text, path, page) if path.endswith(".ipynb") else self.with_head(text, path, page)
+            (self.out / page).write_text(text, encoding="utf-8")
+        self.write_troubles()
+        with (self.out / "index.md").open("a", encoding="utf-8") as file:
+            lessons = sorted(page for page in self.edition.pages(self.root).values() if page.startswith("lessons"))
+            file.write("\n".join(["", "```{toctree}", ":hidden:", *lessons, "troubles/index.md", "```", ""]))
+
+    def notebook(self, text: str, path: str, page: str) -> str:
+        """The lesson as it is stored; nothing is executed."""
+        notebook = nbformat.reads(text, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = self.turn(cell.source, path, page)
+            if "solution" in cell.metadata.get("tags", []):
+                cell.metadata.tags.append("hide-cell")
+            for output in cell.get("outputs", []):
+                if "text/markdown" in output.get("data", {}):  # explain()'s, with links
+                    output.data["text/markdown"] = self.turn(output.data["text/markdown"], path, page)
+        notebook.metadata.update(facts(paragraphs(notebook.cells[0].source)[1]))
+        return nbformat.writes(notebook)
+
+    def with_head(self, text: str, path: str, page: str, **more) -> str:
+        prose = [part for part in paragraphs(text)[1:] if not part.startswith(("[", "!", "<"))]
+        return head(prose[0], **more) + self.turn(text, path, page)
+
+    def write_troubles(self) -> None:
+        """A page for each entry of the page of troubles, headed by the text that people see, and an index by group."""
+        path = self.edition.troubles
+        start, *groups = re.split(r"(?m)^## ", (self.root / path).read_text(encoding="utf-8"))
+        index = [start]
+        for group in groups:
+            title, *entries = re.split(r'<a id="(\w+)"></a>\n\n### ', group)
+            index.append(f"## {title}")
+            for name, entry in zip(entries[::2], entries[1::2], strict=True):
+                heading, symptom, cure, *_ = paragraphs(entry)
+                index.append(f"- [{name}](#{name}) {heading}\n")
+                text = head(f"{symptom} {cure}", orphan=True) + "# " + self.turn(entry, path, f"troubles/{name}.md")
+                (self.out / f"troubles/{name}.md").write_text(text, encoding="utf-8")
+        text = self.with_head("\n".join(index), path, "troubles/index.md", nosearch=True)  # it holds every word
+        (self.out / "troubles/index.md").write_text(text, encoding="utf-8")
+
+    def turn(self, text: str, path: str, page: str) -> str:
+        """TEXT of the repository's file PATH as it must stand in the source PAGE."""
+        diagram = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
+        text = diagram.sub(lambda found: self.picture(found[1], page), text)
+        # Code is matched first, and left alone: a link in it is none.
+        link = r"(?ms)^```.*?^```$|``.+?``|`[^`\n]+`|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)"
+        return re.sub(link, lambda found: found[0] if found[3] is None else self.link(*found.groups(), path, page), text)
+
+    def link(self, mark: str, text: str, target: str, path: str, page: str) -> str:
+        if re.match(r"\w+:", target):
+            return f"{mark}[{text}]({target})"
+        file, _, anchor = target.partition("#")
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(path), file)) if file else path
+        here = posixpath.dirname(page)
+        if self.own.get(file) == "troubles/index.md" and re.fullmatch(r"[A-Z]\d+", anchor):
+            return f"[{text}]({posixpath.relpath(f'troubles/{anchor}.md', here or '.')})"
+        if file in self.own:
+            return f"{mark}[{text}]({posixpath.relpath(self.own[file], here or '.')}{'#' * bool(anchor)}{anchor})"
+        if file in self.other:
+            return f'<a href="{posixpath.relpath(self.other[file], here or ".")}">{text}</a>'
+        return f"[{text}]({self.repository}/blob/main/{file})" if self.repository else text
+
+    def picture(self, diagram: str, page: str) -> str:
+        """A Mermaid diagram as an SVG file, since the browser would need a program of 3 MB to draw it."""
+        import mermaidx  # in the extra `site` only
+
+        file = f"images/diagram-{sha256(diagram.encode()).hexdigest()[:8]}.svg"
+        (self.out / file).write_text(mermaidx.render(diagram).svg(), encoding="utf-8")
+        alt = re.search(r"accDescr: (.*)", diagram)[1]
+        return f"![{alt}]({posixpath.relpath(file, posixpath.dirname(page) or '.')})"
+
+
+def title(page: Path) -> str:
+    return paragraphs(page.read_text(encoding="utf-8"))[0].removeprefix("# ")
+
+
+def paragraphs(text: str) -> list[str]:
+    return [part.strip() for part in text.split("\n\n") if part.strip()]
+
+
+def facts(description: str, **more) -> dict:
+    """What MyST reads from a page's head: a description for search engines, as plain text."""
+    plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)|[*`]", r"\1", description).replace("\n", " ")
+    return {"myst": {"html_meta": {"description": plain[:300]}}, **more}
+
+
+def head(description: str, **more) -> str:
+    return f"---\n{json.dumps(facts(description, **more), ensure_ascii=False)}\n---\n\n"  # JSON is YAML
