@@ -17,6 +17,7 @@ COMMANDS = {
     "gguf": ("engines.llama_cpp", "write a model to a GGUF file for llama.cpp, Ollama and LM Studio"),
     "measure": ("tools.measure", "measurements, each with a table and a line of JSON"),
     "teach": ("tools.teach", "make the teacher's pack"),
+    "site": ("tools.site", "make the course's website"),
     "train": ("tools.tiny_training", "train the three tiny models"),
 }
 

@@ -23,9 +23,8 @@ html_search_scorer = str(Path(__file__).with_name("search.js"))
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 templates_path = ["templates"]
-html_sidebars = {
-    "**": [f"sidebar/{name}.html" for name in ("brand", "languages", "search", "scroll-start", "navigation", "scroll-end")]
-}
+sidebar = ("brand", "languages", "search", "scroll-start", "navigation", "scroll-end")
+html_sidebars = {"**": [f"sidebar/{name}.html" for name in sidebar]}
 html_context = {"other": "", "other_name": "", "other_way": ""}  # the other edition
 html_copy_source = html_use_index = html_domain_indices = False
 
@@ -38,6 +37,7 @@ class Pairs(SearchEnglish):
     """
 
     lang = "pairs"
+    stopwords = SearchEnglish.stopwords | {"什么", "怎么", "么办", "是什", "为什", "如何", "怎样"}
     js_splitter_code = """
 function splitQuery(query) {
   return (query.match(/[\\u4e00-\\u9fff]+|[^\\W_]\\w*|_\\w+/gu) || []).flatMap((piece) =>

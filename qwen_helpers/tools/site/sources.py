@@ -16,6 +16,11 @@ from typing import NamedTuple
 import nbformat
 
 
+DIAGRAM = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
+# Code is matched first, and without groups: a link in it is none.
+LINK = re.compile(r"(?ms)^```.*?^```$|``.+?``|`[^`\n]+`|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+
+
 class Edition(NamedTuple):
     """The course in one language: where it is in the repository, and in which folder of the site."""
 
@@ -111,11 +116,8 @@ class Pages:
 
     def turn(self, text: str, path: str, page: str) -> str:
         """TEXT of the repository's file PATH as it must stand in the source PAGE."""
-        diagram = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
-        text = diagram.sub(lambda found: self.picture(found[1], page), text)
-        # Code is matched first, and left alone: a link in it is none.
-        link = r"(?ms)^```.*?^```$|``.+?``|`[^`\n]+`|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)"
-        return re.sub(link, lambda found: found[0] if found[3] is None else self.link(*found.groups(), path, page), text)
+        text = DIAGRAM.sub(lambda found: self.picture(found[1], page), text)
+        return LINK.sub(lambda found: self.link(*found.groups(), path, page) if found[3] else found[0], text)
 
     def link(self, mark: str, text: str, target: str, path: str, page: str) -> str:
         if re.match(r"\w+:", target):
