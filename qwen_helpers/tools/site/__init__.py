@@ -45,11 +45,10 @@ def build(root: Path, out: Path, address: str = "", repository: str = "") -> Non
 def run_sphinx(edition: Edition, others: list[Edition], name: str, work: Path, address: str) -> None:
     """One edition: Sphinx knows one language at a time."""
     settings = {"language": edition.language, "html_title": name, "nb_code_prompt_show": edition.folded}
-    settings["html_baseurl"] = urljoin(address, edition.folder)
-    for other in others:
-        way = f"../{other.folder}" if edition.folder else other.folder
+    settings["html_baseurl"] = address and urljoin(address, edition.folder)
+    for other in others:  # one at most
         settings.update({"html_context.other": other.language, "html_context.other_name": other.name})
-        settings["html_context.other_way"] = way
+        settings["html_context.other_way"] = "../" * bool(edition.folder) + other.folder
     command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--jobs", "2"]
     command += ["-c", str(Path(__file__).parent), "-d", str(work / "doctrees" / edition.language)]
     command += [word for key, value in settings.items() for word in ("-D", f"{key}={value}")]

@@ -13,6 +13,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # an error's text is coloured
 lexers["python"] = IPython3Lexer()  # the cures hold lines that begin with ! or %
 smartquotes = False  # an error is searched with the quotes that it has
 nb_execution_mode = "off"  # the outputs are those that the tests compare
+nb_render_markdown_format = "myst"  # what explain() shows has links to pages
 nb_ipywidgets_js = {}  # no widgets from another host
 myst_enable_extensions = []  # no formulas, which MathJax from another host would draw
 myst_heading_anchors = 3

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import nbformat
 
-
 DIAGRAM = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
 # Code is matched first, and without groups: a link in it is none.
 LINK = re.compile(r"(?ms)^```.*?^```$|``.+?``|`[^`\n]+`|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
@@ -40,7 +39,7 @@ class Edition(NamedTuple):
 
 
 ENGLISH = Edition("en", "", "English", "README.md", "notebooks", "TROUBLES.md", "Show the solution")
-CHINESE = Edition("zh_CN", "zh", "简体中文", "README.zh-CN.md", "notebooks/zh", "TROUBLES.zh-CN.md", "看答案")
+CHINESE = Edition("zh_CN", "zh/", "简体中文", "README.zh-CN.md", "notebooks/zh", "TROUBLES.zh-CN.md", "看答案")
 
 
 def editions(root: Path) -> list[Edition]:
