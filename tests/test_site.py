@@ -140,7 +140,7 @@ def test_the_chinese_edition_links_to_its_own_pages_and_to_english_ones_by_name(
     assert read(out / "lessons/01_one.ipynb").cells[0].source.endswith("[D7](../troubles/D7.md)")
     start = (out / "index.md").read_text(encoding="utf-8")
     assert '<a href="../index.html">English</a>' in start and "从[这里](lessons/01_one.ipynb)开始。" in start
-    assert "lessons/01_one.ipynb\ntroubles/index.md" in start and "02_two" not in start
+    assert ":titlesonly:\nlessons/01_one.ipynb\ntroubles/index.md" in start and "02_two" not in start
     assert (out / "troubles/D7.md").exists(), "in English, as long as there is no TROUBLES.zh-CN.md"
 
 
@@ -278,7 +278,7 @@ def test_each_trouble_is_called_as_people_see_it(pages):
     for trouble in catalogue():
         title = html.unescape(re.search("<title>(.*?)</title>", pages[f"troubles/{trouble.id}.html"])[1])
         seen = trouble.text or trouble.symptom[0].upper() + trouble.symptom[1:]
-        assert title == " ".join(seen.split())
+        assert title.split() == seen.split()  # Sphinx makes one of two spaces a space that does not break
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ class Pages:
         self.write_troubles()
         with (self.out / "index.md").open("a", encoding="utf-8") as file:
             lessons = sorted(page for page in self.edition.pages(self.root).values() if page.startswith("lessons"))
-            file.write("\n".join(["", "```{toctree}", ":hidden:", *lessons, "troubles/index.md", "```", ""]))
+            file.write("\n".join(["", "```{toctree}", ":hidden:", ":titlesonly:", *lessons, "troubles/index.md", "```", ""]))
 
     def notebook(self, text: str, path: str, page: str) -> str:
         """The lesson as it is stored; nothing is executed."""
