@@ -1,4 +1,4 @@
-"""What pytest leaves out, in which order and company tests run, and what it calls the cells of lesson 11.
+"""What pytest leaves out, in which order, company and language tests run, and what it calls the cells of lesson 11.
 
 Two workers (pytest-xdist) share the tests. A lesson's cells stay together, since they need one kernel, and so does a
 file of tests, which shares a server or a model; each test of test_lessons.py, which executes a whole lesson, stands
@@ -8,13 +8,15 @@ Lesson 8 needs onnxruntime-genai, which has no wheels for Python 3.10. A report 
 entry whose heading the cell stands under, so that a text which a new version has changed fails as "Cell 42, entry D7".
 """
 
+import os
 import re
 import sys
 
 import pytest
 
 OLD = sys.version_info < (3, 11)
-collect_ignore = ["notebooks/08_speed_and_memory.ipynb"] if OLD else []
+LESSON_8 = "08_speed_and_memory.ipynb"
+collect_ignore = [f"notebooks/{LESSON_8}", f"notebooks/zh/{LESSON_8}"] if OLD else []
 
 
 def pytest_report_header(config):
@@ -37,6 +39,12 @@ def pytest_collection_modifyitems(items):
     first = ("test_lessons.py", "test_room.py", "07_", "08_", "09_", "06_", "test_course.py")
     places = {item.path: [item.path.name.startswith(name) for name in (*first, "")].index(True) for item in items}
     items.sort(key=lambda item: places[item.path])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """A lesson's kernel is started after this, and inherits the language of its folder."""
+    os.environ["QWEN_LANG"] = "zh" if item.path.parent.name == "zh" else "en"
 
 
 @pytest.hookimpl(wrapper=True)

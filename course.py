@@ -25,6 +25,7 @@ import json
 import os
 import platform
 import re
+import runpy
 import shutil
 import signal
 import socket
@@ -37,6 +38,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 LOG = ROOT / ".venv-install.log"
+LANGUAGE = runpy.run_path(str(ROOT / "qwen_helpers/language.py"))  # the package itself needs a newer Python
+_ = LANGUAGE["_"]  # a text in the reader's language
 WINDOWS = os.name == "nt"
 LINUX = sys.platform.startswith("linux")
 
@@ -50,9 +53,14 @@ LAB_SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},  # its question about news: no
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},  # TROUBLES.md
 }
+LAB_IN_CHINESE = {"@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"}}
 FIRST_QUESTION = "What will this course teach me?"
-LESSON = "notebooks/01_environment.ipynb"
-LESSON_7 = "notebooks/07_paddlenlp.ipynb"
+LESSON = "01_environment.ipynb"
+LESSON_7 = ("notebooks/07_paddlenlp.ipynb", "notebooks/zh/07_paddlenlp.ipynb")
+
+
+def in_chinese():
+    return LANGUAGE["reader_language"]() == "zh"
 
 
 def steps(total):
@@ -98,18 +106,22 @@ def find_python():
             incomplete = incomplete or version
     if incomplete:
         sys.exit(
-            "Python %d.%d is here but cannot make environments. On Debian and Ubuntu: sudo apt install python3-venv (or"
-            " python%d.%d-venv). Then run the same command again." % (incomplete * 2)
+            _(
+                "Python %d.%d is here but cannot make environments. On Debian and Ubuntu: sudo apt install "
+                "python3-venv (or python%d.%d-venv). Then run the same command again."
+            )
+            % (incomplete * 2)
         )
-    fewer = "The wheels are for Python " + " or ".join("%d.%d" % version for version in PYTHONS)
-    needs = fewer if len(PYTHONS) < 3 else "The course needs Python 3.10, 3.11 or 3.12"
-    how = "sudo apt install python{0}-venv (or your system's way), then python{0} course.py"
+    fewer = _("The wheels are for Python %s") % _(" or ").join("%d.%d" % version for version in PYTHONS)
+    needs = fewer if len(PYTHONS) < 3 else _("The course needs Python 3.10, 3.11 or 3.12")
+    how = _("sudo apt install python{0}-venv (or your system's way), then python{0} course.py")
     if not LINUX:
-        how = "brew install python@{0}, then python{0} course.py"
+        how = _("brew install python@{0}, then python{0} course.py")
     if WINDOWS:
-        how = "winget install Python.Python.{0}, then in a new terminal py -{0} course.py"
-    how = (how + ". Or with conda create -n qwen python={0}, activate it, run again.").format("%d.%d" % PYTHONS[0])
-    sys.exit("%s. This is %d.%d, and no other was found. Install one: %s" % (needs, *sys.version_info[:2], how))
+        how = _("winget install Python.Python.{0}, then in a new terminal py -{0} course.py")
+    how += _(". Or with conda create -n qwen python={0}, activate it, run again.")
+    text = _("%s. This is %d.%d, and no other was found. Install one: %s")
+    sys.exit(text % (needs, sys.version_info[0], sys.version_info[1], how.format("%d.%d" % PYTHONS[0])))
 
 
 # ---- wheels instead of the internet ----------------------------------------------------------------------------------
@@ -134,7 +146,7 @@ def use_wheels(place):
             WHEELS[:] = [file.name for file in Path(place).iterdir() if file.suffix == ".whl"]
             place = Path(place).resolve().as_uri()  # pip splits a path at its spaces
     except (OSError, ValueError) as error:
-        text = "The wheels at %s cannot be read (%s). Correct the folder or the address, then run again."
+        text = _("The wheels at %s cannot be read (%s). Correct the folder or the address, then run again.")
         sys.exit(text % (place, error))
     OFFLINE.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=place)
     system = "linux" if LINUX else "win" if WINDOWS else "macosx"
@@ -142,9 +154,11 @@ def use_wheels(place):
     here = [name for name in torch if system in name and name.lower().endswith(platform.machine().lower() + ".whl")]
     PYTHONS = tuple(version for version in PYTHONS if any("-cp%d%d-" % version in name for name in here))
     if not PYTHONS:
-        text = "None of the wheels at %s is PyTorch for this system (%s, %s; there is: %s). Collect them on such a"
-        text += " computer that is online: course.py teach OUT."
-        sys.exit(text % (place, platform.system(), platform.machine(), ", ".join(torch) or "none at all"))
+        text = _(
+            "None of the wheels at %s is PyTorch for this system (%s, %s; there is: %s). Collect them on such a"
+            " computer that is online: course.py teach OUT."
+        )
+        sys.exit(text % (place, platform.system(), platform.machine(), ", ".join(torch) or _("none at all")))
 
 
 # ---- the environments ------------------------------------------------------------------------------------------------
@@ -191,17 +205,17 @@ class Environment:
         if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
             return ""
         if self.unfinished.exists():
-            return "an earlier set-up was stopped half-way"
+            return _("an earlier set-up was stopped half-way")
         if not self.stamp.exists():
-            text = "There is a %s here that this program did not make. Rename or delete it, then run again."
+            text = _("There is a %s here that this program did not make. Rename or delete it, then run again.")
             sys.exit(text % self.folder.name)
         stamp = self.read_stamp()
         if stamp.get("root") != str(ROOT):
-            return "the course's folder was moved or copied, which an environment does not survive"
+            return _("the course's folder was moved or copied, which an environment does not survive")
         if list(probe([self.python()])[0] or ()) != stamp.get("python"):
-            return "its Python no longer works or is another one now"
+            return _("its Python no longer works or is another one now")
         if cpu and LINUX and not stamp.get("cpu_build"):
-            return "it holds the CUDA build of PyTorch, and --cpu asks for the CPU build"
+            return _("it holds the CUDA build of PyTorch, and --cpu asks for the CPU build")
         return None
 
     def complete(self, cpu=False):
@@ -219,7 +233,7 @@ class Environment:
     def make(self, fault, command, gigabytes, **facts):
         """A fresh one by the Python that COMMAND starts, marked as unfinished until its first packages are in."""
         if fault:
-            note("made anew: " + fault)
+            note(_("made anew: %s") % fault)
         self.remove()
         check_disk(gigabytes)
         self.folder.mkdir(exist_ok=True)
@@ -290,7 +304,7 @@ def lock_folder():
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print("Another set-up is at work in this folder; waiting for it to end.", flush=True)
+        print(_("Another set-up is at work in this folder; waiting for it to end."), flush=True)
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:  # a network drive without locks; two set-ups at once are rare
         pass
@@ -301,8 +315,8 @@ def check_disk(needed):
     for folder, part in ((ROOT, 1), (Path(tempfile.gettempdir()), 0.15)):
         free = shutil.disk_usage(str(folder)).free / 1e9
         if free < needed * part:
-            text = "%s has %.1f GB free and the set-up needs %.1f GB there. Make room%s, then run again."
-            other = "" if part == 1 else " or set TMPDIR to a folder on another disk"
+            text = _("%s has %.1f GB free and the set-up needs %.1f GB there. Make room%s, then run again.")
+            other = "" if part == 1 else _(" or set TMPDIR to a folder on another disk")
             sys.exit(text % (folder, free, needed * part, other))
 
 
@@ -310,12 +324,15 @@ def make_main(fault, cpu):
     """A fresh .venv, by a Python that the course can use."""
     if sys.platform == "darwin" and platform.machine() == "x86_64":
         sys.exit(
-            "PyTorch ended for Macs with an Intel processor with 2.2, so the course cannot run on one. If this Mac has"
-            " an M chip, its Python is one for Intel: install another from python.org, then run again."
+            _(
+                "PyTorch ended for Macs with an Intel processor with 2.2, so the course cannot run on one. If "
+                "this Mac has an M chip, its Python is one for Intel: install another from python.org, then run "
+                "again."
+            )
         )
     command, version = find_python()
     if command != [running_python()]:
-        note("using %s, since this is Python %d.%d" % ((" ".join(command),) + sys.version_info[:2]))
+        note(_("using %s, since this is Python %d.%d") % ((" ".join(command),) + sys.version_info[:2]))
     cpu_build = LINUX and (cpu or not has_nvidia() or any("+cpu" in name for name in WHEELS))
     LOG.write_text("")
     MAIN.make(fault, command, GB_CUDA if LINUX and not cpu_build else GB_CPU, python=version, cpu_build=cpu_build)
@@ -334,10 +351,12 @@ def diagnose(text):
     """One sentence: why the installer failed and what to do."""
     entry = entry_for(text)
     if OFFLINE and entry.get("id") == "no-version":
-        return "The package is not among the wheels. Collect them anew, where there is internet: course.py teach OUT."
+        return _(
+            "The package is not among the wheels. Collect them anew, where there is internet: course.py teach OUT."
+        )
     if entry:
-        return (entry["cause"] + " " + entry["cure"]).strip()
-    return "The whole output is in %s. Running the same command again goes on from here." % LOG.name
+        return " ".join(_(said) for said in (entry["cause"], entry["cure"]) if said)
+    return _("The whole output is in %s. Running the same command again goes on from here.") % LOG.name
 
 
 def run_logged(command, env=None):
@@ -354,7 +373,7 @@ def run_logged(command, env=None):
                 log.write(line + "\n")
                 download = re.match(r"\s*Downloading (\S+) \(([\d.]+) ?([MG])i?B\)", line)
                 if download and (download.group(3) == "G" or float(download.group(2)) > 20):
-                    note("downloading %s, %s %sB" % ((download.group(1).split("/")[-1],) + download.groups()[1:]))
+                    note(_("downloading %s, %s %sB") % ((download.group(1).split("/")[-1],) + download.groups()[1:]))
         except BaseException:  # Ctrl-C: no installer must go on alone
             child.kill()
             raise
@@ -371,7 +390,7 @@ def uv_runs():
         MAIN.give_up_if(code, lines)
     if code == 0 and run_logged([MAIN.python(), "-m", "uv", "--version"])[0] == 0:
         return True
-    note("uv, the quick installer, does not run here; pip takes its place, and some minutes more.")
+    note(_("uv, the quick installer, does not run here; pip takes its place, and some minutes more."))
     return False
 
 
@@ -405,10 +424,12 @@ def install_torch_cpu(must):
     if entry_for("\n".join(lines)).get("id") != "no-version":  # a broken line or a full disk: no build would help
         MAIN.give_up_if(code, lines)
     if not OFFLINE and uv_runs():  # it would leave the room for it
-        note("fetching the CPU build of PyTorch, about 200 MB")
+        note(_("fetching the CPU build of PyTorch, about 200 MB"))
         code, lines = MAIN.install("--no-deps", "--torch-backend=cpu", torch)
     if must and code:
-        note("The CPU build of PyTorch cannot be had. Without --cpu the default build is installed, which is larger.")
+        note(
+            _("The CPU build of PyTorch cannot be had. Without --cpu the default build is installed, which is larger.")
+        )
         MAIN.give_up_if(code, lines)
     return code == 0
 
@@ -419,14 +440,14 @@ def install(step, env, extras, title, cpu=False):
     if stamp["pins"] != env.pins():  # a new environment, or a newer version of the course
         stamp.update(pins=env.pins(), extras=[])
     if extras in stamp["extras"]:
-        step(title + ": installed")
+        step(_("%s: installed") % title)
         return
     cuda = extras == "chat" and LINUX and not stamp["cpu_build"]
-    size = "3 GB" if cuda else "about %d MB" % {"paddle": 450, "site": 30}.get(extras, 200)
-    step("%s: installing, %s" % (title, "from the wheels" if OFFLINE else size + " to download"))
+    size = "3 GB" if cuda else _("about %d MB") % {"paddle": 450, "site": 40}.get(extras, 200)
+    step(_("%s: installing, %s") % (title, _("from the wheels") if OFFLINE else _("%s to download") % size))
     env.unfinished.write_text("")
     if extras == "chat" and stamp["cpu_build"] and not install_torch_cpu(must=cpu):
-        note("The CPU build of PyTorch cannot be had here; installing the default build, which takes 6 GB.")
+        note(_("The CPU build of PyTorch cannot be had here; installing the default build, which takes 6 GB."))
         check_disk(GB_CUDA)
         stamp["cpu_build"] = False
     env.give_up_if(*env.install("pip", "-e", ".[%s]" % extras))  # pip in the version whose texts the lessons show
@@ -438,20 +459,25 @@ def set_up(step, options, answer=None):
     """Python, the environments and their packages. ANSWER is called as soon as a model can run."""
     lock = None if MAIN.complete(options.cpu) else lock_folder()
     fault = MAIN.fault(options.cpu)
-    step("Environment .venv" + (": making it" if fault is not None else ": ready"))
+    step(_("Environment .venv: ready") if fault is None else _("Environment .venv: making it"))
     if fault is not None:
         make_main(fault, options.cpu)
-    install(step, MAIN, "chat", "PyTorch and transformers", options.cpu)
+    install(step, MAIN, "chat", _("PyTorch and transformers"), options.cpu)
     if has_nvidia() and WINDOWS:
-        note("This PyTorch computes on the CPU. Lesson 1 shows how to get the build for your NVIDIA card.")
+        note(_("This PyTorch computes on the CPU. Lesson 1 shows how to get the build for your NVIDIA card."))
     if has_nvidia() and MAIN.read_stamp()["cpu_build"] and not options.cpu:
-        note("This PyTorch is the CPU build, though an NVIDIA card is here. For the other, delete .venv and run again.")
+        note(
+            _(
+                "This PyTorch is the CPU build, though an NVIDIA card is here. For the other, delete .venv and "
+                "run again."
+            )
+        )
     if answer:
         answer(step)
-    install(step, MAIN, "lab,test", "JupyterLab and the other packages", options.cpu)
+    install(step, MAIN, "lab,test", _("JupyterLab and the other packages"), options.cpu)
     settings = MAIN.folder / "share/jupyter/lab/settings/overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(LAB_SETTINGS))
+    settings.write_text(json.dumps(dict(LAB_SETTINGS, **LAB_IN_CHINESE) if in_chinese() else LAB_SETTINGS))
     if lock:
         lock.close()
     if not options.no_paddle:
@@ -465,7 +491,7 @@ def has_kernel():
 
 def set_up_paddle(step, options):
     """.venv-paddle and, in .venv, the kernel that runs in it. If that cannot be had, the other lessons still run."""
-    step("Environment .venv-paddle, for lesson 7")
+    step(_("Environment .venv-paddle, for lesson 7"))
     lock = None
     try:
         if has_kernel() and PADDLE.complete():
@@ -491,7 +517,7 @@ def set_up_paddle(step, options):
         shutil.rmtree(str(KERNEL), ignore_errors=True)
         note(reason)
         if options.command != "test":  # there the tests say it
-            note("Lesson 7 will not run; all others do. Run the same command again to try once more.")
+            note(_("Lesson 7 will not run; all others do. Run the same command again to try once more."))
     finally:
         if lock:  # JupyterLab must not inherit it
             lock.close()
@@ -511,10 +537,10 @@ def module(name, *arguments):
 
 
 def first_answer(step):
-    step("A first answer from the model")
+    step(_("A first answer from the model"))
     code = subprocess.call(module("qwen_helpers", "chat", FIRST_QUESTION), cwd=str(ROOT), env=child_env(**TINY))
     if code:
-        note("The model gave no answer (exit code %d), so nothing else is started." % code)
+        note(_("The model gave no answer (exit code %d), so nothing else is started.") % code)
         sys.exit(code)
 
 
@@ -544,22 +570,28 @@ def hand_over(command, env):
             pass
 
 
+def lesson_places():
+    """The folders of the lessons, the reader's language first."""
+    return ["notebooks/zh/"] * in_chinese() + ["notebooks/"]
+
+
 def open_lab(step, options):
     port = options.port or next((p for p in range(8888, 8988) if port_free(p)), 0)
-    step("JupyterLab on port %d; to stop it, press Ctrl-C twice here" % port)
+    step(_("JupyterLab on port %d; to stop it, press Ctrl-C twice here") % port)
     command = module("jupyterlab", "--ServerApp.root_dir=%s" % ROOT, "--ServerApp.port=%d" % port)
     command += ["--ServerApp.port_retries=0", "--Application.log_level=WARN"]
-    command += ["--LabApp.default_url=/lab/tree/" + LESSON] if (ROOT / LESSON).exists() else []
+    lesson = next((place + LESSON for place in lesson_places() if (ROOT / (place + LESSON)).exists()), None)
+    command += ["--LabApp.default_url=/lab/tree/" + lesson] if lesson else []
     command += ["--no-browser"] if options.no_browser else []
     command += ["--allow-root"] if not WINDOWS and os.geteuid() == 0 else []
     env = child_env(**({"QWEN_CLASS": options.class_url, "QWEN_CLASS_KEY": options.key} if options.key else {}))
     if env.get("QWEN_CLASS"):
-        note("Your class at %s is told what check() says to you, under your name." % env["QWEN_CLASS"])
+        note(_("Your class at %s is told what check() says to you, under your name.") % env["QWEN_CLASS"])
     return hand_over(command, env)
 
 
 def run_tests(step, options):
-    step("Tests of the helpers and of every lesson")
+    step(_("Tests of the helpers and of every lesson"))
     # Two workers share the tests, and each computes in one thread: more would fight for the processor.
     env = child_env(QWEN_MODEL="tiny", HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", **TINY)
     for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN", "QWEN_CLASS"):
@@ -570,16 +602,16 @@ def run_tests(step, options):
     command += [] if options.all else ["-m", "not slow"]
     if options.no_paddle or not has_kernel():
         if os.environ.get("CI") and not options.no_paddle:
-            sys.exit("CI is set, so lesson 7 must be tested; its kernel qwen-paddle could not be made.")
-        how = "leave out --no-paddle" if options.no_paddle else "run the same command again"
-        note("Lesson 7 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, %s." % how)
-        command += ["--ignore", LESSON_7]
+            sys.exit(_("CI is set, so lesson 7 must be tested; its kernel qwen-paddle could not be made."))
+        how = _("leave out --no-paddle") if options.no_paddle else _("run the same command again")
+        note(_("Lesson 7 is skipped: it needs .venv-paddle and its kernel qwen-paddle. To test it too, %s.") % how)
+        command += [word for lesson in LESSON_7 for word in ("--ignore", lesson)]
     return hand_over(command + ["tests", "notebooks"], env)
 
 
 def make_pack(step, options):
     """Everything for a class in a room without internet, in one folder. qwen_helpers/teach.py has the work."""
-    step("The teacher's pack")
+    step(_("The teacher's pack"))
     command = module("qwen_helpers", "teach", str(Path(options.out).absolute()))
     command += ["--no-wheels"] * options.no_wheels + ["--no-paddle"] * options.no_paddle
     return hand_over(command, child_env(**OFFLINE))
@@ -589,20 +621,20 @@ def make_site(step, options):
     """The lessons and the troubles as a website. It needs no PyTorch; qwen_helpers/tools/site has the work."""
     lock = lock_folder()
     fault = MAIN.fault()
-    step("Environment .venv" + (": making it" if fault is not None else ": ready"))
+    step(_("Environment .venv: ready") if fault is None else _("Environment .venv: making it"))
     if fault is not None:
         make_main(fault, options.cpu)
-    install(step, MAIN, "site", "Sphinx and what it needs")
+    install(step, MAIN, "site", _("Sphinx and what it needs"))
     if lock:
         lock.close()
-    step("The site")
+    step(_("The site"))
     return hand_over(module("qwen_helpers", "site", str(Path(options.out or "_site").absolute())), child_env())
 
 
 def explain(words):
     """What the course's catalogue knows of an error. It needs no environment: who asks may have failed to make one."""
     if sys.version_info < (3, 10):
-        sys.exit("This Python is older than 3.10, which explain needs. TROUBLES.md is the same as a page.")
+        sys.exit(_("This Python is older than 3.10, which explain needs. TROUBLES.md is the same as a page."))
     sys.path.insert(0, str(ROOT))
     from qwen_helpers import troubles
 
@@ -610,39 +642,43 @@ def explain(words):
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(description="Start the course, test it, or prepare to teach it.")
-    what = (
+    parser = argparse.ArgumentParser(description=_("Start the course, test it, or prepare to teach it."))
+    what = _(
         "test: run every test; teach OUT: make the folder OUT for a class without internet; site [OUT]: make the"
         " website; explain: what is this error"
     )
     parser.add_argument("command", nargs="?", choices=["test", "teach", "site", "explain"], help=what)
-    parser.add_argument("out", nargs="?", metavar="OUT", help="with teach and site: the folder to make")
-    parser.add_argument("-k", metavar="NAME", help="with test: only tests whose name contains NAME")
-    parser.add_argument("--all", action="store_true", help="with test: also what takes long and changes rarely")
-    parser.add_argument("--no-lab", action="store_true", help="set up, show a first answer, stop before JupyterLab")
-    parser.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
-    parser.add_argument("--cpu", action="store_true", help="on Linux: PyTorch's CPU build even with an NVIDIA card")
-    parser.add_argument("--no-paddle", action="store_true", help="leave out the PaddleNLP environment of lesson 7")
-    parser.add_argument("--wheels", metavar="PLACE", help="install from this folder or address, without the internet")
-    parser.add_argument("--no-wheels", action="store_true", help="with teach: leave the packages out")
-    parser.add_argument("--port", type=int, help="JupyterLab's port (default: the first free one from 8888)")
-    parser.add_argument("--class", dest="class_url", metavar="URL", help="with --key: tell this class what check says")
-    parser.add_argument("--key", help="with --class: your key, as your teacher gave it to you")
+    parser.add_argument("out", nargs="?", metavar="OUT", help=_("with teach and site: the folder to make"))
+    parser.add_argument("-k", metavar="NAME", help=_("with test: only tests whose name contains NAME"))
+    parser.add_argument("--all", action="store_true", help=_("with test: also what takes long and changes rarely"))
+    parser.add_argument("--no-lab", action="store_true", help=_("set up, show a first answer, stop before JupyterLab"))
+    parser.add_argument("--no-browser", action="store_true", help=_("start JupyterLab without opening a browser"))
+    parser.add_argument("--cpu", action="store_true", help=_("on Linux: PyTorch's CPU build even with an NVIDIA card"))
+    parser.add_argument("--no-paddle", action="store_true", help=_("leave out the PaddleNLP environment of lesson 7"))
+    parser.add_argument(
+        "--wheels", metavar="PLACE", help=_("install from this folder or address, without the internet")
+    )
+    parser.add_argument("--no-wheels", action="store_true", help=_("with teach: leave the packages out"))
+    parser.add_argument("--port", type=int, help=_("JupyterLab's port (default: the first free one from 8888)"))
+    parser.add_argument(
+        "--class", dest="class_url", metavar="URL", help=_("with --key: tell this class what check says")
+    )
+    parser.add_argument("--key", help=_("with --class: your key, as your teacher gave it to you"))
     options = parser.parse_args(arguments)
     if (options.k or options.all) and options.command != "test":
-        parser.error("-k and --all go with test: course.py test -k NAME")
+        parser.error(_("-k and --all go with test: course.py test -k NAME"))
     wants = options.command == "teach" or options.command == "site" and bool(options.out)
     if bool(options.out) != wants or options.no_wheels and options.command != "teach":
-        parser.error("a folder goes with teach, and --no-wheels too: course.py teach OUT --no-wheels")
+        parser.error(_("a folder goes with teach, and --no-wheels too: course.py teach OUT --no-wheels"))
     told = options.key and re.match("https?://[^/]", options.class_url or "")
     if not told and (options.class_url, options.key) != (None, None) or told and (options.command or options.no_lab):
-        parser.error("--class and --key go together, with JupyterLab: --class ADDRESS --key KEY, as you were given")
+        parser.error(_("--class and --key go together, with JupyterLab: --class ADDRESS --key KEY, as you were given"))
     if options.command in ("test", "site") and not (ROOT / "tests").exists():
-        sys.exit("This is a students' copy of the course, which holds no tests, and of which no site is made.")
+        sys.exit(_("This is a students' copy of the course, which holds no tests, and of which no site is made."))
     if options.wheels:
         use_wheels(options.wheels)
     if options.port and not port_free(options.port):
-        sys.exit("Port %d is taken or not allowed. Give another, or none: then a free one is found." % options.port)
+        sys.exit(_("Port %d is taken or not allowed. Give another, or none: then a free one is found.") % options.port)
     return options
 
 
@@ -661,9 +697,9 @@ def main(arguments=None):
         set_up(step, options, None if options.command else first_answer)
         if options.command:
             return run_tests(step, options) if options.command == "test" else make_pack(step, options)
-        return note("Ready. To open the lessons: python course.py") if options.no_lab else open_lab(step, options)
+        return note(_("Ready. To open the lessons: python course.py")) if options.no_lab else open_lab(step, options)
     except KeyboardInterrupt:
-        print("\nStopped. Run the same command again.")
+        print("\n" + _("Stopped. Run the same command again."))
         return 130
     except OSError as error:  # a full disk, a folder that cannot be written
         note(str(error))

@@ -10,11 +10,13 @@ from importlib.util import find_spec
 
 from qwen_helpers.engines import Reply
 from qwen_helpers.folders import TINY_CHAT, model_folder
+from qwen_helpers.language import N_, _
 from qwen_helpers.thoughts import tell_apart, without_thoughts
 
-NO_TORCH = (
-    "This Python has no PyTorch. In a lesson, choose Kernel > Change Kernel > Python 3 (ipykernel); in lesson 7 write "
-    "Chat(engine=PaddleEngine(model_dir)), with PaddleEngine from qwen_helpers.engines.paddle."
+NO_TORCH = N_(
+    "This Python has no PyTorch. In a lesson, choose Kernel > Change Kernel > Python 3 (ipykernel); "
+    "in lesson 7 write Chat(engine=PaddleEngine(model_dir)), with PaddleEngine from "
+    "qwen_helpers.engines.paddle."
 )
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -54,7 +56,7 @@ class Chat:
             engine = ServerEngine(model_dir, api_key)
         if engine is None:
             if find_spec("torch") is None:
-                raise ModuleNotFoundError(NO_TORCH)
+                raise ModuleNotFoundError(_(NO_TORCH))
             from qwen_helpers.engines.transformers import TransformersEngine  # loads PyTorch
 
             engine = TransformersEngine(model_folder() if model_dir is None else model_dir, device=device)
@@ -106,20 +108,24 @@ class Chat:
 
     def _turn(self, prompt: str) -> dict[str, str]:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise ValueError('The prompt is empty: pass a question as text, such as chat.ask("Hello!").')
+            raise ValueError(_('The prompt is empty: pass a question as text, such as chat.ask("Hello!").'))
         return {"role": "user", "content": prompt}
 
     def _answer(self, messages, **generation) -> Generator[str, None, str]:
         for message in messages:
             if message["role"] not in ROLES:
                 raise ValueError(
-                    f"The history holds a message with the role {message['role']!r}: it must be one of "
-                    f"{', '.join(ROLES)}, since Qwen2.5's chat template leaves out any other without an error."
+                    _(
+                        "The history holds a message with the role {role!r}: it must be one of {roles}, since "
+                        "Qwen2.5's chat template leaves out any other without an error."
+                    ).format(role=message["role"], roles=", ".join(ROLES))
                 )
         settings, context = {**self.generation, **generation}, self.engine.context
         thinking = settings.pop("enable_thinking", None)
         if thinking is not None and not isinstance(thinking, bool):
-            raise ValueError(f"enable_thinking is {thinking!r}: write True or False, or leave it out.")
+            raise ValueError(
+                _("enable_thinking is {thinking!r}: write True or False, or leave it out.").format(thinking=thinking)
+            )
         template = {} if thinking is None else {"enable_thinking": thinking}
         room, dropped = min(settings["max_new_tokens"], context // 4), 0
         while (length := self._count(messages, template)) + room > context:
@@ -130,7 +136,9 @@ class Chat:
             messages, dropped = messages[:first] + messages[turns[0] :], dropped + 1
         if length >= context:
             raise ValueError(
-                f"The prompt is {length} tokens long, but this model takes {context - 1} at most: shorten the prompt."
+                _(
+                    "The prompt is {length} tokens long, but this model takes {most} at most: shorten the prompt."
+                ).format(length=length, most=context - 1)
             )
         settings["max_new_tokens"] = min(settings["max_new_tokens"], context - length)
         begun = self.engine.opening(messages, template)
@@ -147,13 +155,18 @@ class Chat:
         try:
             return self.engine.count(messages, template)
         except TemplateError as error:  # such as Qwen3.5's for a second system message
-            raise ValueError(f"The model's chat template refuses these messages: {error}") from error
+            raise ValueError(
+                _("The model's chat template refuses these messages: {error}").format(error=error)
+            ) from error
 
     def _insist(self, messages, thinking: bool, length: int) -> None:
         """Raise ValueError if the template leaves `enable_thinking` out, as most do that don't know it: silently."""
         if self.engine.count(messages, {"enable_thinking": not thinking}) == length:
-            always = "This model always thinks" if not thinking else "This model's chat template knows no thoughts"
-            raise ValueError(f"{always}: leave enable_thinking out, or take another model.")
+            if thinking:
+                raise ValueError(
+                    _("This model's chat template knows no thoughts: leave enable_thinking out, or take another model.")
+                )
+            raise ValueError(_("This model always thinks: leave enable_thinking out, or take another model."))
 
 
 def returned(pieces: Generator[str, None, str]) -> str:
@@ -166,7 +179,7 @@ def returned(pieces: Generator[str, None, str]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    chat = Chat()
+    chat, you = Chat(), _("You: ")
     name = "Tiny Qwen" if chat.engine.model_dir.parent == TINY_CHAT.parent else chat.engine.model_dir.name
 
     def show(question: str) -> None:
@@ -178,12 +191,13 @@ def main(arguments: list[str]) -> None:
             print()
 
     if arguments:
-        print(f"You: {' '.join(arguments)}")
+        print(you + " ".join(arguments))
         show(" ".join(arguments))
         return
-    print("Type a question, or an empty line to end.\nYou: ", end="", flush=True)
+    print(_("Type a question, or an empty line to end."))
+    print(you, end="", flush=True)
     for line in sys.stdin:
         if not line.strip():
             break
         show(line.strip())
-        print("You: ", end="", flush=True)
+        print(you, end="", flush=True)

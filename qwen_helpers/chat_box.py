@@ -15,15 +15,16 @@ import ipywidgets as widgets
 import mistune
 
 from qwen_helpers.folders import TINY_CHAT
+from qwen_helpers.language import N_, _
 from qwen_helpers.thoughts import Thought
 
 COLOURS = {"user": "#d3e8fd", "assistant": "#f4f4f4"}  # as in the X-ray of lesson 3
 OTHER = "#e8def8"  # a system prompt, or a tool's result, in a history that was set by hand
 markdown = mistune.create_markdown(escape=True, plugins=["table"])  # escape: HTML in an answer is shown, not obeyed
 FULL = {"description_width": "initial"}  # or "Temperature" would be cut
-STOPPED = "Stopped: this turn is not in the history."
-NO_ANSWER = "Only thoughts, no answer: this turn is not in the history"
-NO_QUESTION = "Type a question first."
+STOPPED = N_("Stopped: this turn is not in the history.")
+NO_ANSWER = N_("Only thoughts, no answer: this turn is not in the history")
+NO_QUESTION = N_("Type a question first.")
 # How Qwen's tokenizers write the tokens that steer a model: <|...|> for turns and pictures; thoughts, tools, speech.
 MARKER = re.compile(r"<(?=\|\w+\|>|/?(think|tool_call|tool_response|tts_\w+)>)")
 
@@ -48,24 +49,29 @@ class ChatBox(widgets.VBox):
         # column-reverse keeps the newest line in view while it grows, as long as the box inside it does not scroll too
         self.messages = widgets.VBox(layout=widgets.Layout(overflow="visible", flex="0 0 auto"))
         flow = widgets.Layout(max_height="32em", overflow="auto", flex_flow="column-reverse", display="flex")
-        hint, wide = "Ask something, then press Enter", widgets.Layout(width="100%")
+        hint, wide = _("Ask something, then press Enter"), widgets.Layout(width="100%")
         self.entry = widgets.Textarea(placeholder=hint, rows=2, layout=wide)
         self.entry.observe(self._typed, "value")
-        clicks = {"Send": self._send, "Stop": self.stop, "Retry": self.retry, "Undo": self.undo, "Clear": self.clear}
-        self.buttons = {name: widgets.Button(description=name) for name in clicks}
+        clicks = {
+            N_("Send"): self._send, N_("Stop"): self.stop, N_("Retry"): self.retry, N_("Undo"): self.undo,
+            N_("Clear"): self.clear,
+        }  # fmt: skip
+        self.buttons = {name: widgets.Button(description=_(name)) for name in clicks}
         for name, button in self.buttons.items():
             button.layout = widgets.Layout(width="5em", flex="0 0 auto")
-            button.on_click(lambda _, click=clicks[name]: click())
+            button.on_click(lambda button, click=clicks[name]: click())
         self.status, self.download = widgets.HTML(), widgets.HTML()
-        self.system = widgets.Text(description="System:", value=chat.system or "", layout=widgets.Layout(width="99%"))
+        self.system = widgets.Text(
+            description=_("System:"), value=chat.system or "", layout=widgets.Layout(width="99%")
+        )
         config, given = engine.model.generation_config, chat.generation
         warm = given.get("do_sample", config.do_sample)
         temperature = given.get("temperature", config.temperature or 1.0) if warm else 0.0
         self.temperature = widgets.FloatSlider(
-            description="Temperature:", value=temperature, max=2.0, step=0.1, readout_format=".1f", style=FULL
+            description=_("Temperature:"), value=temperature, max=2.0, step=0.1, readout_format=".1f", style=FULL
         )
         self.length = widgets.IntSlider(
-            description="Max tokens:",
+            description=_("Max tokens:"),
             value=given["max_new_tokens"],
             min=8,
             max=max(2048, given["max_new_tokens"]),
@@ -86,7 +92,7 @@ class ChatBox(widgets.VBox):
         if question.strip():
             self._start(harmless(question), self.chat.history)
         else:
-            self.status.value = NO_QUESTION
+            self.status.value = _(NO_QUESTION)
 
     def _start(self, question: str, kept: list) -> None:
         """`kept` is the history to go back to if no turn comes of it."""
@@ -170,7 +176,7 @@ class ChatBox(widgets.VBox):
                     self.status.value = describe_speed(count, first, now - start)  # a piece is a token, or nearly
                 if self.stopping:
                     pieces.close()
-                    self.status.value = STOPPED
+                    self.status.value = _(STOPPED)
                     break
             else:
                 reply = self.chat.reply
@@ -179,9 +185,9 @@ class ChatBox(widgets.VBox):
                     self.chat.history[-1]["content"] = harmless(self.chat.history[-1]["content"])
                 count = reply.completion_tokens or count  # some servers do not count
                 note = describe_speed(count, first, time.perf_counter() - start)
-                note = note if text else NO_ANSWER if thought else "The model gave no text."
+                note = note if text else _(NO_ANSWER) if thought else _("The model gave no text.")
                 cut = reply.finish_reason == "length"
-                self.status.value = note + ("; cut: raise Max tokens to see more" if cut else "")
+                self.status.value = note + (_("; cut: raise Max tokens to see more") if cut else "")
                 if whole:
                     self.thoughts[len(self.chat.history) - 1, self.chat.history[-1]["content"]] = thought
         except Exception as error:  # shown where the reader looks; the history has only whole turns
@@ -205,12 +211,13 @@ class ChatBox(widgets.VBox):
         ]
         data = b64encode(self.export().encode()).decode()
         link = f'href="data:application/json;base64,{data}" style="text-decoration:underline"'
-        self.download.value = f'<a download="chat.jsonl" {link}>Export</a>'
+        title = _("Export")
+        self.download.value = f'<a download="chat.jsonl" {link}>{title}</a>'
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         """What Jupyter shows: the box, and for a page without widgets the conversation as text."""
         lines = [f"{message['role']}: {message['content']}" for message in self.chat.history]
-        plain = "\n".join(lines) or f"Chat box ({self.name}): run this cell to talk in it."
+        plain = "\n".join(lines) or _("Chat box ({name}): run this cell to talk in it.").format(name=self.name)
         return {**super()._repr_mimebundle_(**kwargs), "text/plain": plain}
 
 
@@ -224,8 +231,10 @@ def harmless(text: str) -> str:
 
 def describe_speed(count: int, first: float, seconds: float) -> str:
     """What `count` tokens in `seconds` are, with the first one after `first` seconds."""
-    rate = f"{(count - 1) / (seconds - first):.0f} tokens/s" if count > 1 and seconds > first else ""
-    return f"{count} tokens, first after {first:.2f} s, then {rate}"
+    if count > 1 and seconds > first:
+        speed = _("{count} tokens, first after {first:.2f} s, then {rate:.0f} tokens/s")
+        return speed.format(count=count, first=first, rate=(count - 1) / (seconds - first))
+    return _("{count} tokens, first after {first:.2f} s, then ").format(count=count, first=first)
 
 
 def bubble(role: str, text: str, thought: str = "") -> widgets.HTML:
@@ -244,7 +253,8 @@ def folded(thought: str) -> str:
     """Thoughts that a click on their title unfolds; nothing without thoughts."""
     style = "color:#555;border-left:3px solid #bbb;margin:2px 0 2px 4px;padding-left:8px;white-space:pre-wrap"
     text = f'<div style="{style}">{html.escape(thought.strip())}</div>'
-    return f'<details class="qwen-thoughts"><summary>Thoughts</summary>{text}</details>' if thought.strip() else ""
+    title = _("Thoughts")
+    return f'<details class="qwen-thoughts"><summary>{title}</summary>{text}</details>' if thought.strip() else ""
 
 
 def live(text: str, thought: str = "") -> str:
@@ -254,7 +264,6 @@ def live(text: str, thought: str = "") -> str:
     """
     style = f"background:{COLOURS['assistant']};color:#222;border-radius:6px;padding:2px 10px;white-space:pre-wrap"
     if thought and not text:
-        return (
-            f'<div class="qwen-live" style="{style};color:#777"><i>Thinking:</i> {html.escape(thought[-200:])}▌</div>'
-        )
+        title, newest = _("Thinking:"), html.escape(thought[-200:])
+        return f'<div class="qwen-live" style="{style};color:#777"><i>{title}</i> {newest}▌</div>'
     return f'<div class="qwen-live" style="{style}">{folded(thought)}{html.escape(text)}▌</div>'

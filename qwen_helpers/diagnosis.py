@@ -22,6 +22,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from qwen_helpers.columns import left
 from qwen_helpers.folder_check import (
     ModelFolderError,
     check_folder,
@@ -30,6 +31,7 @@ from qwen_helpers.folder_check import (
     weight_files,
 )
 from qwen_helpers.folders import course_root, find_folder, model_folder
+from qwen_helpers.language import N_, _
 
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "peft", "modelscope", "ms-swift")
 PADDLE_PACKAGES = ("paddlepaddle", "paddlenlp", "aistudio-sdk", "pyarrow", "tokenizers", "safetensors")  # lesson 7
@@ -42,7 +44,8 @@ OPEN_VARIABLES = ("QWEN_MODEL", "MODELSCOPE_CACHE")
 FLOATS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7F800000)}  # bytes, bits of the exponent
 SCANNED = 4e9  # bytes of weights that are read, 0.4 s per GB if the disk is fast enough
 PIECE = 4_000_000  # numbers at a time, so that little memory is taken
-HEALTHY = "no silent trouble found in its files, tokenizer, rope_theta, stop tokens and numbers"
+CPU_BUILD = N_("built for the CPU")
+HEALTHY = N_("no silent trouble found in its files, tokenizer, rope_theta, stop tokens and numbers")
 
 
 def doctor(model_dir=None):
@@ -50,7 +53,8 @@ def doctor(model_dir=None):
     print(report())
     if model_dir is not None:
         found = folder_findings(model_dir)
-        print("\n".join(f"! {mask(sentence)}" for sentence in found) or f"{mask(str(model_dir))}: {HEALTHY}.")
+        healthy = _("{folder}: {healthy}.").format(folder=mask(str(model_dir)), healthy=_(HEALTHY))
+        print("\n".join(f"! {mask(sentence)}" for sentence in found) or healthy)
 
 
 def main(arguments: list[str]) -> None:
@@ -60,18 +64,20 @@ def main(arguments: list[str]) -> None:
 def report():
     """The report as text. Takes a few seconds, most of them for importing torch; a probe that fails says so."""
     probes = {
-        "system": _system, "CPU": _cpu, "memory": _memory, "GPU": _gpu, "disk": _disk, "Python": _python,
-        "kernel": _kernel, "PyTorch": _torch, "model": lambda: mask(str(model_folder())), "variables": _variables,
+        N_("system"): _system, "CPU": _cpu, N_("memory"): _memory, "GPU": _gpu, N_("disk"): _disk, "Python": _python,
+        N_("kernel"): _kernel, "PyTorch": _torch, N_("model"): lambda: mask(str(model_folder())),
+        N_("variables"): _variables,
     }  # fmt: skip
     found = {name: _value_or_why_not(probe) for name, probe in probes.items()}
-    return "\n".join([*(f"{name:<10} {value}" for name, value in found.items()), *_packages(), *_hints(found)])
+    return "\n".join([*(f"{left(_(name), 10)} {value}" for name, value in found.items()), *_packages(), *_hints(found)])
 
 
 def _value_or_why_not(probe):
     try:
         return probe()
     except Exception as error:  # a report with a gap helps more than none
-        return mask(f"unknown ({type(error).__name__}: {error})".replace("\n", " "))
+        unknown = _("unknown ({kind}: {error})").format(kind=type(error).__name__, error=error)
+        return mask(unknown.replace("\n", " "))
 
 
 def _system():
@@ -79,7 +85,7 @@ def _system():
         return f"macOS {platform.mac_ver()[0]}, {platform.machine()}"
     if sys.platform == "win32":
         return f"Windows {platform.release()} ({platform.version()}), {platform.machine()}"
-    name = "unknown distribution"
+    name = _("unknown distribution")
     with contextlib.suppress(OSError, KeyError):
         name = platform.freedesktop_os_release()["PRETTY_NAME"]
     return f"{name}, Linux {mask(platform.release())}, {platform.machine()}"
@@ -97,14 +103,16 @@ def _cpu():
         name = found[1] if found else name
     import psutil
 
-    return f"{name}, {psutil.cpu_count(logical=False)} cores, {psutil.cpu_count()} threads"
+    return _("{name}, {cores} cores, {threads} threads").format(
+        name=name, cores=psutil.cpu_count(logical=False), threads=psutil.cpu_count()
+    )
 
 
 def _gpu():
     if sys.platform == "darwin":
-        return "Apple GPU (MPS)" if platform.machine() == "arm64" else "none that PyTorch can use"
+        return "Apple GPU (MPS)" if platform.machine() == "arm64" else _("none that PyTorch can use")
     if not shutil.which("nvidia-smi"):
-        return "no NVIDIA driver found"
+        return _("no NVIDIA driver found")
     query = "--query-gpu=name,memory.total,driver_version"
     return _output_of("nvidia-smi", query, "--format=csv,noheader").replace("\n", "; ")
 
@@ -112,7 +120,8 @@ def _gpu():
 def _output_of(*command):
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=5)
     if done.returncode:
-        raise RuntimeError(f"{command[0]} says: {(done.stdout + done.stderr).strip()[:200]}")
+        said = (done.stdout + done.stderr).strip()[:200]
+        raise RuntimeError(_("{program} says: {said}").format(program=command[0], said=said))
     return done.stdout.strip()
 
 
@@ -120,23 +129,26 @@ def _memory():
     import psutil
 
     memory = psutil.virtual_memory()
-    return f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB free"
+    return _("{total:.1f} GB, {free:.1f} GB free").format(total=memory.total / 1e9, free=memory.available / 1e9)
 
 
 def _disk():
-    return f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB free at {mask(str(Path.cwd()))}"
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    return _("{free:.1f} GB free at {folder}").format(free=free, folder=mask(str(Path.cwd())))
 
 
 def _python():
-    kind = "conda" if (Path(sys.prefix) / "conda-meta").is_dir() else "no virtual"
-    kind = "virtual" if sys.prefix != sys.base_prefix else kind
-    return f"{platform.python_version()} at {mask(sys.executable)} ({kind} environment)"
+    conda = (Path(sys.prefix) / "conda-meta").is_dir()
+    kind = _("conda environment") if conda else _("no virtual environment")
+    kind = _("virtual environment") if sys.prefix != sys.base_prefix else kind
+    where = _("{version} at {path} ({kind})")
+    return where.format(version=platform.python_version(), path=mask(sys.executable), kind=kind)
 
 
 def _kernel():
     kernel = sys.modules.get("ipykernel.kernelapp")
     if not kernel or not kernel.IPKernelApp.initialized():
-        return "not in Jupyter"
+        return _("not in Jupyter")
     connection = json.loads(Path(kernel.IPKernelApp.instance().abs_connection_file).read_text())
     return mask(connection["kernel_name"])
 
@@ -145,11 +157,15 @@ def _torch():
     try:
         import torch
     except ModuleNotFoundError:
-        return "missing, and not needed beside PaddleNLP" if _installed("paddlenlp") else "missing"
-    build = f"CUDA {torch.version.cuda} ({' '.join(torch.cuda.get_arch_list())})" if torch.version.cuda else "the CPU"
+        return _("missing, and not needed beside PaddleNLP") if _installed("paddlenlp") else _("missing")
+    build = _(CPU_BUILD)
+    if torch.version.cuda:
+        build = _("built for CUDA {version} ({archs})")
+        build = build.format(version=torch.version.cuda, archs=" ".join(torch.cuda.get_arch_list()))
     available = torch.cuda.is_available()
     cards = [_capability(torch, number) for number in range(torch.cuda.device_count())] if available else []
-    return ", ".join([f"built for {build}, torch.cuda.is_available() is {available}", *cards])
+    sees = _("torch.cuda.is_available() is {available}").format(available=available)
+    return ", ".join([build, sees, *cards])
 
 
 def _capability(torch, number):
@@ -163,29 +179,32 @@ def _capability(torch, number):
         kind, digits = re.fullmatch(r"(sm|compute)_(\d+)[af]?", name).groups()
         built = divmod(int(digits), 10)
         if built == (major, minor) or built < (major, minor) and (kind == "compute" or built[0] == major):
-            return f"GPU {number} is sm_{major}{minor}"
-    return (
-        f"G7: GPU {number} is sm_{major}{minor}, for which this build holds no code: install another build of PyTorch"
-    )
+            return _("GPU {number} is sm_{major}{minor}").format(number=number, major=major, minor=minor)
+    return _(
+        "G7: GPU {number} is sm_{major}{minor}, for which this build holds no code: install another build of PyTorch"
+    ).format(number=number, major=major, minor=minor)
 
 
 def _variables():
-    found = [f"{name} is set" for name in SECRET_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())]
-    found += [f"{name} is {mask(os.environ[name])}" for name in OPEN_VARIABLES if os.environ.get(name)]
-    return ", ".join(found) or "none of " + ", ".join((*SECRET_VARIABLES, *OPEN_VARIABLES))
+    secret = [name for name in SECRET_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())]
+    found = [_("{name} is set").format(name=name) for name in secret]
+    shown = {name: mask(os.environ[name]) for name in OPEN_VARIABLES if os.environ.get(name)}
+    found += [_("{name} is {value}").format(name=name, value=value) for name, value in shown.items()]
+    return ", ".join(found) or _("none of {names}").format(names=", ".join((*SECRET_VARIABLES, *OPEN_VARIABLES)))
 
 
 def _packages():
     paddle, tested = _installed("paddlenlp"), {}
     with contextlib.suppress(OSError, ImportError):  # no constraints.txt beside an installed package, or no `packaging`
         tested = _tested_versions("constraints-paddle.txt" if paddle else "constraints.txt")
-    yield "packages"
+    yield _("packages")
     gpu = tuple(name for name in GPU_PACKAGES if _installed(name))
     for name in (PADDLE_PACKAGES if paddle else MODEL_PACKAGES + gpu) + OTHER_PACKAGES:
         version = _installed(name)
-        yield f"  {name:<13} {version or 'missing':<14} {_compare(version, tested.get(name))}".rstrip()
+        here = left(version or _("missing"), 14)
+        yield f"  {name:<13} {here} {_compare(version, tested.get(name))}".rstrip()
     if absent := [name for name in GPU_PACKAGES if name not in gpu]:
-        yield f"  not here, and needed by no lesson: {', '.join(absent)}"
+        yield _("  not here, and needed by no lesson: {names}").format(names=", ".join(absent))
 
 
 def _import_error(name):
@@ -213,14 +232,19 @@ def _tested_versions(file):
 
 
 def _compare(version, tested):
-    mark = ""
-    if tested and version:
+    """How an installed version stands to the tested one. One that someone named as they liked is not compared."""
+    if not tested:
+        return ""
+    said = _("(tested: {tested})")
+    if version:
         from packaging.version import Version
 
-        with contextlib.suppress(ValueError):  # a version that someone built and named as they liked gets no mark
+        with contextlib.suppress(ValueError):
             here, there = Version(Version(version).public), Version(tested)  # torch's "2.13.0+cpu" counts as 2.13.0
-            mark = "as tested" if here == there else "newer " if here > there else "older "
-    return mark if mark == "as tested" or not tested else f"{mark}(tested: {tested})"
+            if here == there:
+                return _("as tested")
+            said = _("newer (tested: {tested})") if here > there else _("older (tested: {tested})")
+    return said.format(tested=tested)
 
 
 def _misfits(names):
@@ -232,22 +256,32 @@ def _misfits(names):
             if not wanted.marker or wanted.marker.evaluate({"extra": ""}):
                 here = _installed(wanted.name)
                 if here is None or not wanted.specifier.contains(here, prereleases=True):
-                    yield f"{name} {_installed(name)} wants {wanted.name}{wanted.specifier} ({here or 'missing'} here)"
+                    wants = _("{name} {version} wants {wanted} ({here} here)")
+                    here = here or _("missing")
+                    yield wants.format(
+                        name=name, version=_installed(name), wanted=f"{wanted.name}{wanted.specifier}", here=here
+                    )
 
 
 def _hints(found):
     with contextlib.suppress(ImportError):  # no `packaging`
         misfits = list(_misfits(GPU_PACKAGES if _installed("paddlenlp") else MODEL_PACKAGES + GPU_PACKAGES))
         if misfits:
-            yield f"! These do not fit together: {'; '.join(misfits)}. Install what belongs together in one command."
+            yield _("! These do not fit together: {misfits}. Install what belongs together in one command.").format(
+                misfits="; ".join(misfits)
+            )
     if _installed("flash-attn") and (error := _import_error("flash_attn_2_cuda")):
-        yield f"! flash-attn cannot be loaded with this PyTorch ({mask(error)}): pip uninstall flash-attn."
+        yield _("! flash-attn cannot be loaded with this PyTorch ({error}): pip uninstall flash-attn.").format(
+            error=mask(error)
+        )
     if _installed("swift"):
-        cure = "pip uninstall swift, then pip install --force-reinstall ms-swift"
-        yield f"! The package swift {_installed('swift')} is OpenStack's file store, not ms-swift: {cure}."
+        yield _(
+            "! The package swift {version} is OpenStack's file store, not ms-swift: pip uninstall swift, then "
+            "pip install --force-reinstall ms-swift."
+        ).format(version=_installed("swift"))
     yield from (f"! {mask(sentence)}" for sentence in kernel_findings())
-    if "MiB" in found["GPU"] and "built for the CPU" in found["PyTorch"]:
-        yield "! There is an NVIDIA GPU, but this PyTorch is built for the CPU: lesson 1 shows how to change that."
+    if "MiB" in found["GPU"] and _(CPU_BUILD) in found["PyTorch"]:
+        yield _("! There is an NVIDIA GPU, but this PyTorch is built for the CPU: lesson 1 shows how to change that.")
 
 
 def mask(text):
@@ -298,9 +332,13 @@ def _tokenizer_findings(folder, config):
     vocabulary = tokenizer.get("model", {}).get("vocab", []) if tokenizer else read_json_if_there(folder / "vocab.json")
     size, rows = len(vocabulary), config.get("vocab_size")
     if size < 1000:
-        yield f"D10: the tokenizer has only {size} tokens, so that prompts come out empty: download the folder again."
+        yield _(
+            "D10: the tokenizer has only {size} tokens, so that prompts come out empty: download the folder again."
+        ).format(size=size)
     elif rows and size > rows:
-        yield f"L8: the tokenizer has {size} tokens and the model {rows}: they belong to two models, download one anew."
+        yield _(
+            "L8: the tokenizer has {size} tokens and the model {rows}: they belong to two models, download one anew."
+        ).format(size=size, rows=rows)
 
 
 def _rope_findings(config):
@@ -308,14 +346,14 @@ def _rope_findings(config):
     old = config.get("rope_theta")
     newer = "linear_num_value_heads" in config  # than all libraries that know only the old way
     if theta and (old or 10000) != theta and not newer:  # 10000 is what libraries take that find no rope_theta
-        yield (
-            f"L5: config.json says rope_theta in transformers 5's way only ({theta:g}); older versions and PaddleNLP "
-            f'would take {old or 10000:g} and answer worse: write "rope_theta": {theta:g} into it.'
-        )
+        yield _(
+            "L5: config.json says rope_theta in transformers 5's way only ({theta:g}); older versions and "
+            'PaddleNLP would take {old:g} and answer worse: write "rope_theta": {theta:g} into it.'
+        ).format(theta=theta, old=old or 10000)
     elif not theta and not old and str(config.get("model_type")).startswith("qwen"):
-        yield (
-            "L5: config.json has lost rope_theta, so 10000 is taken and answers get worse: copy config.json from the "
-            "original (Qwen2.5 and Qwen3 have 1000000)."
+        yield _(
+            "L5: config.json has lost rope_theta, so 10000 is taken and answers get worse: copy config.json "
+            "from the original (Qwen2.5 and Qwen3 have 1000000)."
         )
 
 
@@ -329,13 +367,15 @@ def _stop_token_findings(folder, config):
         return
     if read_json_if_there(folder / "tokenizer_config.json").get("eos_token") == "<|im_end|>":
         yield (  # as the small models of Qwen3.5, which are published without generation_config.json
-            "C3: only the tokenizer says that <|im_end|> ends an answer, and generate does not ask it: Chat does, else "
-            "pass eos_token_id=tokenizer.eos_token_id."
+            _(
+                "C3: only the tokenizer says that <|im_end|> ends an answer, and generate does not ask it: Chat "
+                "does, else pass eos_token_id=tokenizer.eos_token_id."
+            )
         )
     else:
-        yield (
-            "C3: <|im_end|> is no stop token of this model, so it is a base model, which continues text: take the "
-            "-Instruct model for answers, or give generate its eos_token_id."
+        yield _(
+            "C3: <|im_end|> is no stop token of this model, so it is a base model, which continues text: "
+            "take the -Instruct model for answers, or give generate its eos_token_id."
         )
 
 
@@ -343,15 +383,16 @@ def _number_findings(folder):
     files = [file for file in weight_files(folder) if file.suffix == ".safetensors"]
     headers = {file: safetensors_header(file) for file in files}
     if any(tensor["dtype"] == "F16" for header in headers.values() for tensor in header.values()):
-        yield (
-            "G5: the weights are float16, whose numbers end at 65504; if an answer is !!!! or probabilities are NaN, "
-            "load with dtype=torch.bfloat16 or torch.float32."
+        yield _(
+            "G5: the weights are float16, whose numbers end at 65504; if an answer is !!!! or probabilities "
+            "are NaN, load with dtype=torch.bfloat16 or torch.float32."
         )
     if importlib.util.find_spec("numpy") and sum(file.stat().st_size for file in files) <= SCANNED:
         broken = [name for file, header in headers.items() for name in _not_finite(file, header)]
         if broken:
-            more = f" and {len(broken) - 1} more" if broken[1:] else ""
-            yield f"G5: {broken[0]}{more} holds inf or NaN, so every answer is spoilt: download the weights again."
+            more = _(" and {count} more").format(count=len(broken) - 1) if broken[1:] else ""
+            spoilt = _("G5: {name}{more} holds inf or NaN, so every answer is spoilt: download the weights again.")
+            yield spoilt.format(name=broken[0], more=more)
 
 
 def _not_finite(file, header):
@@ -375,17 +416,17 @@ def kernel_findings() -> list[str]:
     if any(importlib.util.find_spec(name) for name in ("transformers", "paddlenlp")):
         return []
     course = course_root() / ".venv"
-    where = (
-        f"choose the course's kernel, whose Python lies in {course}" if course.is_dir() else "run `python course.py`"
-    )
-    return [f"J1: {sys.executable} has neither transformers nor PaddleNLP, so the kernel is not the course's: {where}."]
+    where = _("choose the course's kernel, whose Python lies in {course}").format(course=course)
+    where = where if course.is_dir() else _("run `python course.py`")
+    alien = _("J1: {python} has neither transformers nor PaddleNLP, so the kernel is not the course's: {where}.")
+    return [alien.format(python=sys.executable, where=where)]
 
 
 def check_model(model) -> None:
     """Print what is wrong with a loaded model (torch): layers that were moved out (G2), float16, inf and NaN (G5)."""
     print(
         "\n".join(model_findings(model))
-        or "Nothing found: no layer is moved out, all weights are finite, none is float16."
+        or _("Nothing found: no layer is moved out, all weights are finite, none is float16.")
     )
 
 
@@ -396,12 +437,16 @@ def model_findings(model) -> list[str]:
     if away:
         share = away / sum(weight.numel() for weight in weights)
         found.append(
-            f"G2: {share:.0%} of the weights were moved out to memory or disk and are fetched for every token: take a "
-            'smaller model, 4 bits, or dtype="auto".'
+            _(
+                "G2: {share:.0%} of the weights were moved out to memory or disk and are fetched for every "
+                'token: take a smaller model, 4 bits, or dtype="auto".'
+            ).format(share=share)
         )
     here = [weight for weight in weights if weight.device.type != "meta"]
     if any(str(weight.dtype) == "torch.float16" for weight in weights):
-        found.append("G5: the model computes in float16, which ends at 65504: take bfloat16 if the answer is !!!!.")
+        found.append(_("G5: the model computes in float16, which ends at 65504: take bfloat16 if the answer is !!!!."))
     if not all(weight.isfinite().all() for weight in here):
-        found.append("G5: there are weights that are inf or NaN, so every answer is spoilt: download the model again.")
+        found.append(
+            _("G5: there are weights that are inf or NaN, so every answer is spoilt: download the model again.")
+        )
     return found

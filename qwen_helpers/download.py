@@ -1,7 +1,7 @@
 """Download a model with ModelScope's client, checked before and after, and with errors that say what to do.
 
 The download itself is `snapshot_download`, as lesson 2 shows it. What goes wrong on the way, and what to do then,
-stands in `known_troubles/fetch_model.json`.
+stands in `known_troubles/fetch_model.json`. What is raised on the way stays English, since that is looked up there.
 """
 
 import errno
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from qwen_helpers.folder_check import ModelFolderError, check_folder
+from qwen_helpers.language import _
 from qwen_helpers.troubles import catalogue, first_that_fits
 
 SITE = "https://modelscope.cn"
@@ -51,7 +52,8 @@ def fetch_model(model_id, local_dir=None, endpoint=None, **options):
 
     endpoint = (endpoint or endpoint_in_use()).rstrip("/")
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(model_id)):
-        raise FetchError(f"{model_id!r} is no model id: write Owner/Name, such as Qwen/Qwen2.5-0.5B-Instruct.")
+        wrong = _("{name!r} is no model id: write Owner/Name, such as Qwen/Qwen2.5-0.5B-Instruct.")
+        raise FetchError(wrong.format(name=model_id))
     folder = Path(os.path.expanduser(local_dir or Path("models", model_id.split("/")[1])))
     chosen = {key: options.pop(key, None) for key in ("allow_patterns", "ignore_patterns")}
     try:
@@ -151,9 +153,11 @@ def _sentence(model_id, endpoint, error):
     failed, what = getattr(error, "failed_files", None), model_id
     if failed:  # FileDownloadError: one line per file, the first one is enough
         name, error = next(iter(failed.items()))
-        what = f"{name} of {model_id}" + (f" (and {len(failed) - 1} more files)" if len(failed) > 1 else "")
+        what = _("{name} of {model_id}").format(name=name, model_id=model_id)
+        what += _(" (and {count} more files)").format(count=len(failed) - 1) if len(failed) > 1 else ""
     if isinstance(error, ModelFolderError):
-        return f"{model_id} has arrived as the hub lists it, but {error}"
+        return _("{model_id} has arrived as the hub lists it, but {error}").format(model_id=model_id, error=error)
     text = re.sub(r"^.*Caused by ", "", (str(error) or type(error).__name__).splitlines()[0])
     trouble = first_that_fits("fetch_model", f"{type(error).__name__}: {error}") or catalogue("fetch_model")[-1]
-    return f"{what} could not be downloaded from {endpoint} ({text[:200]}): {trouble.cause}; {trouble.cure}."
+    said = _("{what} could not be downloaded from {endpoint} ({text}): {cause}; {cure}.")
+    return said.format(what=what, endpoint=endpoint, text=text[:200], cause=_(trouble.cause), cure=_(trouble.cure))

@@ -10,8 +10,10 @@ import re
 import struct
 from pathlib import Path
 
-AGAIN = "run the same download again, it continues where it stopped"
-ANEW = "delete it and run the same download again"
+from qwen_helpers.language import N_, _
+
+AGAIN = N_("run the same download again, it continues where it stopped")
+ANEW = N_("delete it and run the same download again")
 LFS = b"version https://git-lfs"  # what a git clone without git-lfs leaves in place of a large file
 
 
@@ -30,14 +32,22 @@ def check_folder(folder, weights=True):
         raise _lost_backslashes(text)
     path = Path(os.path.expanduser(text))
     if path.is_file():
-        raise ModelFolderError(f"{path} is a file: give the folder that it is in, {path.parent}.")
+        raise ModelFolderError(
+            _("{path} is a file: give the folder that it is in, {folder}.").format(path=path, folder=path.parent)
+        )
     if not path.is_dir():
         raise _no_folder(text)
     for part in sorted(path.glob("*.incomplete")):  # modelscope's name for a file that it is still downloading
         if not part.with_suffix("").exists():
-            raise ModelFolderError(f"{part.stem} in {path} is only half downloaded: {AGAIN}.")
+            raise ModelFolderError(
+                _("{file} in {path} is only half downloaded: {again}.").format(
+                    file=part.stem, path=path, again=_(AGAIN)
+                )
+            )
     if not (path / "config.json").is_file():
-        raise ModelFolderError(f"{path} holds no config.json: give the folder that does, or {AGAIN}.")
+        raise ModelFolderError(
+            _("{path} holds no config.json: give the folder that does, or {again}.").format(path=path, again=_(AGAIN))
+        )
     _read_json(path / "config.json")
     if weights:
         for file in weight_files(path):
@@ -58,13 +68,21 @@ def weight_files(folder):
             return [file]
         shards = _read_json(file).get("weight_map")
         if not isinstance(shards, dict) or not shards:
-            raise ModelFolderError(f"{file} names no weights: {ANEW}.")
+            raise ModelFolderError(_("{file} names no weights: {anew}.").format(file=file, anew=_(ANEW)))
         files = [Path(folder) / shard for shard in sorted(set(shards.values()))]
         for shard in files:
             if not shard.is_file():
-                raise ModelFolderError(f"{shard.name} is missing from {folder}, though {name} names it: {AGAIN}.")
+                raise ModelFolderError(
+                    _("{shard} is missing from {folder}, though {name} names it: {again}.").format(
+                        shard=shard.name, folder=folder, name=name, again=_(AGAIN)
+                    )
+                )
         return files
-    raise ModelFolderError(f"{folder} holds no weights, neither {safe} nor {safe}.index.json with its parts: {AGAIN}.")
+    raise ModelFolderError(
+        _("{folder} holds no weights, neither {safe} nor {safe}.index.json with its parts: {again}.").format(
+            folder=folder, safe=safe, again=_(AGAIN)
+        )
+    )
 
 
 def safetensors_header(file):
@@ -81,24 +99,37 @@ def safetensors_header(file):
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         header = stream.read(length) if length <= 100_000_000 else b"-"  # the format's own limit
     if size < 8 + length and length <= 100_000_000:
-        raise ModelFolderError(f"{file} is cut off in its first bytes ({size:,} bytes): {ANEW}.")
+        raise ModelFolderError(
+            _("{file} is cut off in its first bytes ({size:,} bytes): {anew}.").format(
+                file=file, size=size, anew=_(ANEW)
+            )
+        )
     try:
         header = json.loads(header)
         header.pop("__metadata__", None)
         end = 8 + length + max(tensor["data_offsets"][1] for tensor in header.values())
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise ModelFolderError(f"{file} is not safetensors (a saved error page?): {ANEW}.") from None
+        raise ModelFolderError(
+            _("{file} is not safetensors (a saved error page?): {anew}.").format(file=file, anew=_(ANEW))
+        ) from None
     if size != end:
-        raise ModelFolderError(f"{file} has {size:,} bytes but should have {end:,}: {ANEW}.")
+        raise ModelFolderError(
+            _("{file} has {size:,} bytes but should have {end:,}: {anew}.").format(
+                file=file, size=size, end=end, anew=_(ANEW)
+            )
+        )
     return header
 
 
 def check_tokenizer(tokenizer, model_dir) -> None:
     """Raise ModelFolderError for a loaded tokenizer without vocabulary, which transformers 5 builds without a word."""
     if len(tokenizer) < 1000 or tokenizer.chat_template is None:
+        template = _("no") if tokenizer.chat_template is None else _("a")
         raise ModelFolderError(
-            f"The tokenizer in {model_dir} has {len(tokenizer)} tokens and "
-            f"{'no' if tokenizer.chat_template is None else 'a'} chat template: download the folder again."
+            _(
+                "The tokenizer in {model_dir} has {count} tokens and {template} chat template: download the "
+                "folder again."
+            ).format(model_dir=model_dir, count=len(tokenizer), template=template)
         )
 
 
@@ -118,8 +149,10 @@ def _check_tokenizer(folder):
         _read(merges)
     else:
         raise ModelFolderError(
-            f"{folder} holds no tokenizer (tokenizer.json, or vocab.json and merges.txt), and "
-            f"transformers 5 would silently build an empty one: {AGAIN}."
+            _(
+                "{folder} holds no tokenizer (tokenizer.json, or vocab.json and merges.txt), and transformers 5 "
+                "would silently build an empty one: {again}."
+            ).format(folder=folder, again=_(AGAIN))
         )
 
 
@@ -130,7 +163,9 @@ def _read_json(file):
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise ModelFolderError(f"{file} is not whole JSON (cut off, or a saved error page?): {ANEW}.")
+        raise ModelFolderError(
+            _("{file} is not whole JSON (cut off, or a saved error page?): {anew}.").format(file=file, anew=_(ANEW))
+        )
     return value
 
 
@@ -139,21 +174,25 @@ def _read(file):
     if data.startswith(LFS):
         raise _pointer(file)
     if not data.strip():
-        raise ModelFolderError(f"{file} is empty: {ANEW}.")
+        raise ModelFolderError(_("{file} is empty: {anew}.").format(file=file, anew=_(ANEW)))
     return data
 
 
 def _pointer(file):
     return ModelFolderError(
-        f"{file} is only a git-lfs pointer, {file.stat().st_size} bytes in place of the real file: "
-        "run `git lfs pull` in that folder, or download the model as lesson 2 shows."
+        _(
+            "{file} is only a git-lfs pointer, {size} bytes in place of the real file: run `git lfs pull` in "
+            "that folder, or download the model as lesson 2 shows."
+        ).format(file=file, size=file.stat().st_size)
     )
 
 
 def _lost_backslashes(text):
     return ModelFolderError(
-        f"The path {text!r} has lost its backslashes, because Python and the shell give some of "
-        r'them another meaning: write it as r"D:\new\tiny" or as "D:/new/tiny".'
+        _(
+            "The path {text!r} has lost its backslashes, because Python and the shell give some of them "
+            'another meaning: write it as r"D:\\new\\tiny" or as "D:/new/tiny".'
+        ).format(text=text)
     )
 
 
@@ -163,10 +202,14 @@ def _no_folder(text):
     if re.fullmatch(r"(?i)qwen/[\w.-]+", text):
         name = text.split("/")[1]
         return ModelFolderError(
-            f"{text} is a model's id and not a folder: download it with snapshot_download("
-            f'"{text}", local_dir="models/{name}") as lesson 2 shows, and give that folder.'
+            _(
+                '{text} is a model\'s id and not a folder: download it with snapshot_download("{text}", '
+                'local_dir="models/{name}") as lesson 2 shows, and give that folder.'
+            ).format(text=text, name=name)
         )
-    here = "" if os.path.isabs(text) else f" in {Path.cwd()}"
+    here = "" if os.path.isabs(text) else _(" in {folder}").format(folder=Path.cwd())
     return ModelFolderError(
-        f"There is no folder {text!r}{here}: correct the path, or download the model as lesson 2 shows."
+        _("There is no folder {text!r}{here}: correct the path, or download the model as lesson 2 shows.").format(
+            text=text, here=here
+        )
     )

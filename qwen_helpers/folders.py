@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwen_helpers.folder_check import ModelFolderError, check_folder
-from qwen_helpers.models import CATALOGUE, suggestion
+from qwen_helpers.language import _
+from qwen_helpers.models import CATALOGUE, meant, suggestion
 
 TINY_CHAT = Path(__file__).resolve().parent / "tiny" / "chat"  # the course's own tiny models, part of the repository
 TINY_BASE = TINY_CHAT.with_name("base")
@@ -36,13 +37,15 @@ def model_folder():
         try:
             return check_folder(find_folder(wanted))
         except ModelFolderError as error:  # say where the name comes from: it may have been set long ago
-            raise ModelFolderError(f"QWEN_MODEL is set, but: {error}") from None
+            raise ModelFolderError(_("QWEN_MODEL is set, but: {error}").format(error=error)) from None
     if not chosen_file().is_file():
         return check_folder(TINY_CHAT)
     remembered = chosen_file().read_text(encoding="utf-8").strip()
     if not remembered or not Path(remembered).is_dir():
-        cure = 'choose one again with use_model(...), or go back to the tiny model with use_model("tiny")'
-        raise ModelFolderError(f"The model you chose is no longer at {remembered!r}: {cure}.")
+        cure = _('choose one again with use_model(...), or go back to the tiny model with use_model("tiny")')
+        raise ModelFolderError(
+            _("The model you chose is no longer at {remembered!r}: {cure}.").format(remembered=remembered, cure=cure)
+        )
     return check_folder(remembered)
 
 
@@ -59,10 +62,13 @@ def use_model(what):
         else:
             chosen_file().write_text(f"{folder}\n", encoding="utf-8")
     except OSError as error:
-        cure = f"set the environment variable QWEN_MODEL to {folder} instead"
-        raise ModelFolderError(f"{chosen_file()} cannot be written ({error.strerror}): {cure}.") from error
+        cure = _("set the environment variable QWEN_MODEL to {folder} instead").format(folder=folder)
+        raise ModelFolderError(
+            _("{file} cannot be written ({why}): {cure}.").format(file=chosen_file(), why=error.strerror, cure=cure)
+        ) from error
     if os.environ.get("QWEN_MODEL"):
-        print(f"Saved, but QWEN_MODEL is set to {os.environ['QWEN_MODEL']} and wins until you unset it.")
+        warning = _("Saved, but QWEN_MODEL is set to {model} and wins until you unset it.")
+        print(warning.format(model=os.environ["QWEN_MODEL"]))
     return folder
 
 
@@ -81,17 +87,29 @@ def find_folder(what):
     if text in tiny or not re.fullmatch(r"(?!models/|notebooks/)[\w-][\w.-]*(/[\w.-]+)?", text):
         return folder  # no id, so a folder that check_folder will complain of
     if "/" not in text:
-        meant = suggestion(text, *tiny)
-        raise ModelFolderError(f"There is no folder {text!r} in {Path.cwd()}, and no such model{meant}")
+        raise ModelFolderError(
+            _("There is no folder {text!r} in {folder}, and no such model{meant}").format(
+                text=text, folder=Path.cwd(), meant=suggestion(text, *tiny)
+            )
+        )
     for place in places(*text.split("/")):
         if place.is_dir() and any(place.iterdir()):
             return place.absolute()
     download = f'snapshot_download("{text}", local_dir="models/{text.split("/")[1]}")'
-    if all(model.id != text for model in CATALOGUE) and "did you mean" in suggestion(text):
-        raise ModelFolderError(f"{text!r} is not downloaded, and not in the course's catalogue{suggestion(text)}")
-    here = "" if text.startswith("Qwen/") else f"There is no folder {text!r} in {Path.cwd()}, and the model "
-    size = "" if any(model.id == text for model in CATALOGUE) else ", and its size is not in the course's catalogue"
-    raise ModelFolderError(f"{here}{text} is not downloaded yet{size}: run {download}, as lesson 2 shows.")
+    if all(model.id != text for model in CATALOGUE) and meant(text):
+        raise ModelFolderError(
+            _("{text!r} is not downloaded, and not in the course's catalogue{meant}").format(
+                text=text, meant=suggestion(text)
+            )
+        )
+    here = _("There is no folder {text!r} in {folder}, and the model ").format(text=text, folder=Path.cwd())
+    here = "" if text.startswith("Qwen/") else here
+    size = "" if any(model.id == text for model in CATALOGUE) else _(", and its size is not in the course's catalogue")
+    raise ModelFolderError(
+        _("{here}{text} is not downloaded yet{size}: run {download}, as lesson 2 shows.").format(
+            here=here, text=text, size=size, download=download
+        )
+    )
 
 
 def chosen_file() -> Path:
@@ -137,8 +155,8 @@ class Download:
     problem: str  # why it can't be loaded, in one sentence; empty if it is whole
 
     def __str__(self):
-        state = f"not whole: {self.problem}" if self.problem else "whole"
-        half = f" ({self.half / 1e6:,.1f} MB of half downloaded files)" if self.half else ""
+        state = _("not whole: {problem}").format(problem=self.problem) if self.problem else _("whole")
+        half = _(" ({half:,.1f} MB of half downloaded files)").format(half=self.half / 1e6) if self.half else ""
         return f"{self.bytes / 1e6:10,.1f} MB  {self.name}\n{'':15}{self.path}\n{'':15}{state}{half}"
 
 
@@ -165,8 +183,10 @@ def delete(path):
             shutil.rmtree(wanted)
             return download.bytes
     raise ValueError(
-        f"{path} is not one of the downloaded models, so nothing was deleted: copy a path from the list that "
-        "`python -m qwen_helpers downloads` prints."
+        _(
+            "{path} is not one of the downloaded models, so nothing was deleted: copy a path from the list "
+            "that `python -m qwen_helpers downloads` prints."
+        ).format(path=path)
     )
 
 
@@ -216,13 +236,13 @@ def _problem(path):
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m qwen_helpers downloads", description="The models on this disk.")
-    parser.add_argument("--delete", metavar="PATH", help="delete one model, by its path in the list")
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers downloads", description=_("The models on this disk."))
+    parser.add_argument("--delete", metavar="PATH", help=_("delete one model, by its path in the list"))
     path = parser.parse_args(arguments).delete
     if path:
-        print(f"Deleted {path}: {delete(path) / 1e6:,.1f} MB are free again.")
+        print(_("Deleted {path}: {size:,.1f} MB are free again.").format(path=path, size=delete(path) / 1e6))
         return
     found = downloads()
-    print("\n".join(str(download) for download in found) or "No model is downloaded yet.")
+    print("\n".join(str(download) for download in found) or _("No model is downloaded yet."))
     if found:
-        print(f"{sum(download.bytes for download in found) / 1e6:10,.1f} MB  in all")
+        print(_("{size:10,.1f} MB  in all").format(size=sum(download.bytes for download in found) / 1e6))

@@ -8,10 +8,12 @@ exists, so they are dropped. A reader with a GPU is told once, and what to insta
 import logging
 import sys
 
+from qwen_helpers.language import N_, _
+
 SAYS = "is falling back to its reference PyTorch implementation"
-ADVICE = (
-    "This model is computed by PyTorch code, which can take about twice the time of the kernels for your GPU: "
-    "pip install flash-linear-attention causal-conv1d"
+ADVICE = N_(
+    "This model is computed by PyTorch code, which can take about twice the time of the kernels for "
+    "your GPU: pip install flash-linear-attention causal-conv1d"
 )
 
 
@@ -26,7 +28,7 @@ class Once(logging.Filter):
         torch = sys.modules.get("torch")  # whoever writes such a warning has imported it
         if self.told or torch is None or not torch.cuda.is_available():
             return False
-        self.told, record.msg, record.args = True, ADVICE, ()
+        self.told, record.msg, record.args = True, _(ADVICE), ()
         return True
 
 

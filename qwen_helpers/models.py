@@ -7,6 +7,8 @@ import difflib
 import re
 from dataclasses import dataclass
 
+from qwen_helpers.language import _
+
 # Bits per weight. In 8 and 4 bits one float32 scale belongs to each block of 128 weights, as `engines/onnx.py` makes
 # them.
 BITS = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0, "int8": 8 + 32 / 128, "int4": 4 + 32 / 128}
@@ -18,7 +20,7 @@ def bits(dtype) -> float:
     """Bits per weight of a dtype, given as "bfloat16" or torch.bfloat16. Raises ValueError for an unknown one."""
     name = str(dtype).removeprefix("torch.")
     if name not in BITS:
-        raise ValueError(f"Unknown dtype {name!r}: use one of {', '.join(BITS)}.")
+        raise ValueError(_("Unknown dtype {name!r}: use one of {names}.").format(name=name, names=", ".join(BITS)))
     return BITS[name]
 
 
@@ -294,17 +296,26 @@ def find_model(id):
     for model in CATALOGUE:
         if model.id == id:
             return model
-    raise ValueError(f"{id!r} is not in the course's catalogue of Qwen models{suggestion(id)}")
+    raise ValueError(
+        _("{id!r} is not in the course's catalogue of Qwen models{meant}").format(id=id, meant=suggestion(id))
+    )
 
 
 def suggestion(text, *words):
-    """The end of a sentence about a name that is not known: what it may have meant, of `CATALOGUE` and `words`."""
+    """The end of a sentence about a name that is not known: what it may have meant."""
+    if name := meant(text, *words):
+        return _(": did you mean {name!r}?").format(name=name)
+    return _("; qwen_helpers.models.CATALOGUE lists them.")
+
+
+def meant(text, *words) -> str | None:
+    """What a name that is not known may have meant, of `CATALOGUE` and `words`."""
     names = {name.lower(): name for name in (*words, *(model.id for model in CATALOGUE))}
     typed = str(text).lower()  # models before Qwen2 were called -Chat, and Qwen3's chat models have no suffix
     typed = re.sub("(-chat|-instruct)$", "" if "qwen3" in typed else "-instruct", typed)
     same = [name for name in names if versions(typed) <= versions(name)]
     close = difflib.get_close_matches(typed, same, n=1)
-    return f": did you mean {names[close[0]]!r}?" if close else "; qwen_helpers.models.CATALOGUE lists them."
+    return names[close[0]] if close else None
 
 
 def versions(name) -> set[str]:

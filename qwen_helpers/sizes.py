@@ -11,8 +11,10 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qwen_helpers.columns import left, right
 from qwen_helpers.folder_check import AGAIN, ModelFolderError, check_folder, safetensors_header, weight_files
 from qwen_helpers.folders import TINY_CHAT, find_folder, model_folder
+from qwen_helpers.language import N_, _
 from qwen_helpers.models import BITS, CATALOGUE, LinearLayers, Model, VisionTower, bits, find_model, work_bits
 
 # Measured on Linux with Python 3.11, torch 2.13 (CPU), transformers 5.19 and random weights in the shapes of
@@ -94,9 +96,13 @@ def file_bytes(model: Model, kind: str) -> int:
         "awq": (4 + (16 + 4) / 128, 16, 0 if model.tied else 16, 16),
     }
     if kind not in layouts:
-        raise ValueError(f"Unknown kind of file {kind!r}: use one of {', '.join(layouts)}.")
+        raise ValueError(
+            _("Unknown kind of file {kind!r}: use one of {names}.").format(kind=kind, names=", ".join(layouts))
+        )
     if model.experts or model.linear:
-        raise ValueError(f"{model.id} has experts or linear attention, whose files were not worked out here.")
+        raise ValueError(
+            _("{id} has experts or linear attention, whose files were not worked out here.").format(id=model.id)
+        )
     matrix, output, embedding, other = layouts[kind]
     matrices, table = sum(i * o for i, o in linear_shapes(model)), model.vocabulary * model.hidden
     rotary = 4 * model.context * model.head_dim if kind.startswith("onnx") else 0
@@ -161,26 +167,35 @@ class Preflight:
         return self.disk_needed_bytes <= self.disk_free_bytes
 
     def __str__(self):
+        free = _("of {free} free")
         rows = [
-            ("weights", as_size(self.weights_bytes), f"{bits(self.dtype) / 8:g} bytes per number"),
-            ("KV cache", as_size(self.kv_bytes), self._cache()),
-            ("working memory", as_size(self.work_bytes), "Python, libraries and intermediate results"),
-            ("memory needed", as_size(self.needed_bytes), f"of {as_size(self.available_bytes)} free ({self.device})"),
+            (_("weights"), self.weights_bytes, _("{size:g} bytes per number").format(size=bits(self.dtype) / 8)),
+            (_("KV cache"), self.kv_bytes, self._cache()),
+            (_("working memory"), self.work_bytes, _("Python, libraries and intermediate results")),
+            (
+                _("memory needed"),
+                self.needed_bytes,
+                free.format(free=as_size(self.available_bytes)) + f" ({self.device})",
+            ),
         ]
         if self.vision_bytes:
-            rows.insert(1, ("vision tower", as_size(self.vision_bytes), "for pictures; not loaded for text"))
+            rows.insert(1, (_("vision tower"), self.vision_bytes, _("for pictures; not loaded for text")))
         if self.disk_needed_bytes:
-            rows.append(("disk needed", as_size(self.disk_needed_bytes), f"of {as_size(self.disk_free_bytes)} free"))
+            rows.append((_("disk needed"), self.disk_needed_bytes, free.format(free=as_size(self.disk_free_bytes))))
+        rows = [(name, as_size(size), note) for name, size, note in rows]
         if self.download_minutes is not None:
-            rows.append(("download", f"{self.download_minutes:,.1f} min", "if the line keeps the speed you gave"))
-        lines = [f"{name:<14} {value:>9}   {note}" for name, value, note in rows]
+            minutes = _("{minutes:,.1f} min").format(minutes=self.download_minutes)
+            rows.append((_("download"), minutes, _("if the line keeps the speed you gave")))
+        lines = [f"{left(name, 14)} {right(value, 9)}   {note}" for name, value, note in rows]
         return "\n".join([f"{self.model} in {self.dtype}", *lines, self.advice])
 
     __repr__ = __str__
 
     def _cache(self):
-        state = f", and {as_size(self.state_bytes)} at any length" if self.state_bytes else ""
-        return f"{(self.kv_bytes - self.state_bytes) // self.context:,} bytes x {self.context:,} tokens{state}"
+        state = _(", and {size} at any length").format(size=as_size(self.state_bytes)) if self.state_bytes else ""
+        return _("{bytes:,} bytes x {context:,} tokens{state}").format(
+            bytes=(self.kv_bytes - self.state_bytes) // self.context, context=self.context, state=state
+        )
 
 
 def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
@@ -208,13 +223,16 @@ def preflight(model=None, dtype=None, context=None, mbit_per_s=None):
     catalogue id of which only a part is here counts as not downloaded.
     """
     if mbit_per_s is not None and not mbit_per_s > 0:
-        raise ValueError(f"mbit_per_s is {mbit_per_s}: give your line's speed in megabit per second, such as 50.")
+        wrong = _("mbit_per_s is {speed}: give your line's speed in megabit per second, such as 50.")
+        raise ValueError(wrong.format(speed=mbit_per_s))
     found, folder, file_dtype = look_up_model(model)
     dtype = file_dtype if dtype in (None, "auto") else str(dtype).removeprefix("torch.")
     context = min(2048, found.context) if context is None else context
     if not 1 <= context <= found.context:
-        yarn = f" ({found.yarn_context} with the YaRN setting on its model card)" if found.yarn_context else ""
-        raise ValueError(f"context={context} is not possible: {found.id} takes 1 to {found.context} tokens{yarn}.")
+        yarn = _(" ({most} with the YaRN setting on its model card)").format(most=found.yarn_context)
+        wrong = _("context={context} is not possible: {id} takes 1 to {most} tokens{yarn}.")
+        yarn = yarn if found.yarn_context else ""
+        raise ValueError(wrong.format(context=context, id=found.id, most=found.context, yarn=yarn))
     weights = folder_weight_bytes(folder, dtype, found.tied) if folder else found.weight_bytes(dtype)
     download = 0 if folder else found.download_bytes
     device, available = device_memory()
@@ -256,15 +274,18 @@ def _advice(result, kind):
         ]  # fmt: skip
         # The newest family, and of that the largest: a small new model is worth more than a larger old one.
         best = max(fitting, key=lambda m: (m.family, m.parameters), default=None)
-        family = f"the largest {kind} model of {best.family} that does" if best else ""
-        choose = f"choose {best.id}, {family}" if best else 'use_model("tiny")'
+        choose = 'use_model("tiny")'
+        if best:
+            choose = _("choose {id}, the largest {kind} model of {family} that does")
+            choose = choose.format(id=best.id, kind=kind, family=best.family)
         on_cpu = result.needed_bytes <= psutil.virtual_memory().available  # possible only if `device` is a GPU
-        slower = ', or load it with device="cpu", where it fits but is slower' if on_cpu else ""
-        return f"It does not fit: close other programs, or {choose}{slower}."
+        slower = _(', or load it with device="cpu", where it fits but is slower') if on_cpu else ""
+        return _("It does not fit: close other programs, or {choose}{slower}.").format(choose=choose, slower=slower)
     if not result.fits_disk:
         missing = as_size(result.disk_needed_bytes - result.disk_free_bytes)
-        return f"It does not fit on the disk: free {missing} more, or work in a folder on a larger drive."
-    return "It fits."
+        full = _("It does not fit on the disk: free {missing} more, or work in a folder on a larger drive.")
+        return full.format(missing=missing)
+    return _("It fits.")
 
 
 def look_up_model(what):
@@ -288,19 +309,29 @@ def _model_of(name, config, folder) -> Model:
     """What config.json says. Qwen3.5 and later keep the language model's numbers in `text_config`."""
     text = config.get("text_config", config)
     if not isinstance(text, dict):
-        raise ModelFolderError(f"text_config in {folder / 'config.json'} is not the table that it should be: {AGAIN}.")
+        raise ModelFolderError(
+            _("text_config in {file} is not the table that it should be: {again}.").format(
+                file=folder / "config.json", again=_(AGAIN)
+            )
+        )
 
     def number(key, table=text, default=None):
         value = default if table.get(key) is None else table[key]
         if type(value) is not int or value < 1:
-            cure = "preflight knows only models like Qwen2, Qwen3 and Qwen3.5, so choose one of those"
-            raise ModelFolderError(f"config.json in {folder} has no {key!r}: {cure}.")
+            cure = _("preflight knows only models like Qwen2, Qwen3 and Qwen3.5, so choose one of those")
+            raise ModelFolderError(
+                _("config.json in {folder} has no {key!r}: {cure}.").format(folder=folder, key=key, cure=cure)
+            )
         return value
 
     model_type = str(text.get("model_type") or config.get("model_type"))
     if model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ModelFolderError(f"config.json in {folder} has model_type {model_type!r}; preflight knows {known}.")
+        raise ModelFolderError(
+            _("config.json in {folder} has model_type {model_type!r}; preflight knows {known}.").format(
+                folder=folder, model_type=model_type, known=known
+            )
+        )
     heads, hidden, layers = number("num_attention_heads"), number("hidden_size"), number("num_hidden_layers")
     rest, intermediate = {}, "intermediate_size"
     if "moe" in model_type:
@@ -379,9 +410,12 @@ class TrainingMemory:
         return self.libraries + max(trained, self.weights + self.file)
 
     def __str__(self) -> str:
-        parts = ("weights", "adapter", "gradients", "optimizer", "activations", "libraries", "total")
-        head = f"{self.model}, {self.way}: {self.trained:,} numbers are trained"
-        return "\n".join([head, *(f"{part:12} {as_size(getattr(self, part)):>9}" for part in parts)])
+        parts = [N_("weights"), N_("adapter"), N_("gradients"), N_("optimizer"), N_("activations"), N_("libraries")]
+        parts.append(N_("total"))
+        head = _("{model}, {way}: {trained:,} numbers are trained").format(
+            model=self.model, way=self.way, trained=self.trained
+        )
+        return "\n".join([head, *(f"{left(_(part), 12)} {as_size(getattr(self, part)):>9}" for part in parts)])
 
     __repr__ = __str__
 
@@ -445,10 +479,12 @@ def training_memory(
     nowhere or of an unknown family.
     """
     if way not in WAYS:
-        raise ValueError(f"Unknown way {way!r}: use one of {', '.join(WAYS)}.")
+        raise ValueError(_("Unknown way {way!r}: use one of {names}.").format(way=way, names=", ".join(WAYS)))
     found, size = look_up_model(model)[0], round(bits(dtype) / 8)
     if found.experts:
-        raise ValueError(f"{found.id} has experts, whose training was not worked out here: choose a model without.")
+        raise ValueError(
+            _("{id} has experts, whose training was not worked out here: choose a model without.").format(id=found.id)
+        )
     shapes = linear_shapes(found)
     matrices = sum(inputs * outputs for inputs, outputs in shapes) if way == "qlora" else 0
     weights = round((found.parameters - matrices) * size + matrices * NF4)
@@ -532,7 +568,7 @@ def training_seconds(model, way="lora", *, tflops: float, tokens=512) -> float:
     nothing was measured: plan for twice the time, for a T4, whose 70 watts hold it back, more.
     """
     if way not in WAYS:
-        raise ValueError(f"Unknown way {way!r}: use one of {', '.join(WAYS)}.")
+        raise ValueError(_("Unknown way {way!r}: use one of {names}.").format(way=way, names=", ".join(WAYS)))
     found = look_up_model(model)[0]
     read = found.active_body_parameters + found.vocabulary * found.hidden
     operations = tokens * read * (8 if way == "full" else 6)
@@ -546,9 +582,9 @@ def as_size(count):
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m qwen_helpers preflight", description="Will a model fit here?")
-    parser.add_argument("model", nargs="?", help="a catalogue id such as Qwen/Qwen2.5-7B-Instruct, or a folder")
-    parser.add_argument("--dtype", help=f"{', '.join(BITS)} (default: as in the model's files)")
-    parser.add_argument("--context", type=int, metavar="TOKENS", help="prompt and answer together (default: 2048)")
-    parser.add_argument("--mbit-per-s", type=float, metavar="SPEED", help="speed of your line")
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers preflight", description=_("Will a model fit here?"))
+    parser.add_argument("model", nargs="?", help=_("a catalogue id such as Qwen/Qwen2.5-7B-Instruct, or a folder"))
+    parser.add_argument("--dtype", help=_("{names} (default: as in the model's files)").format(names=", ".join(BITS)))
+    parser.add_argument("--context", type=int, metavar="TOKENS", help=_("prompt and answer together (default: 2048)"))
+    parser.add_argument("--mbit-per-s", type=float, metavar="SPEED", help=_("speed of your line"))
     print(preflight(**vars(parser.parse_args(arguments))))

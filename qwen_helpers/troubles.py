@@ -15,19 +15,23 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import queue
 import re
 import sys
 import textwrap
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from qwen_helpers.columns import wrap
+from qwen_helpers.language import N_, _
 from qwen_helpers.raised import FAILED, Raised, last_error, plain, read, whole_text
 
-PAGE = "TROUBLES.md"  # the catalogue as a page; an anchor for each entry
+PAGE = N_("TROUBLES.md")  # the catalogue as a page; an anchor for each entry
+LINK = N_("../TROUBLES.md")  # to it, from a lesson
 GROUPS = {
     "I": "install", "D": "download", "L": "load", "C": "chat", "S": "streaming", "G": "memory", "P": "paddle",
     "J": "jupyter", "W": "windows", "V": "serving", "T": "training", "Q": "quantized", "O": "other_programs",
@@ -44,6 +48,9 @@ COURSE = (  # the libraries of the course, as a regular expression
     r"|vllm|paddlenlp|paddle|bitsandbytes|auto_?gptq|gptqmodel|autoawq|awq|unsloth|diffusers|sentence_transformers|llama"
     r"|ollama|gguf|onnxruntime\w*|flash_attn|triton|deepspeed|xformers|qwen_helpers"
 )
+OWN = N_("This sentence is the course's own: it says what is wrong and what to do.")
+RESTART = re.compile(r"# (then )?restart the kernel( again)?(, (do not import torch, )?then:)?")  # none in a terminal
+LOOK = re.compile(r"(import|from) [^;]+; (print|doctor|preflight)\((?!model_dir)")
 REACH = 160  # letters that a star stands for, at most
 
 
@@ -222,50 +229,68 @@ class Explanation:
         if not self.troubles:
             return "\n".join([_unknown(self.about), *map(_also, self.beside[:2])])
         best, *others = self.troubles[:3]
-        lines = [f"{best.id}  {best.symptom}", textwrap.fill(best.cause, 100), textwrap.fill(f"Cure: {best.cure}", 100)]
-        places = [f"More: {PAGE}#{best.id}", *_facts(best), *best.threads[:3]]
-        more = textwrap.fill(", ".join(places), 100, break_long_words=False, break_on_hyphens=False)
-        lines += ["", textwrap.indent(best.code, "    "), "", more]
-        lines += [f'Also possible: {other.id} {other.symptom}. See explain("{other.id}").' for other in others]
+        cure = _("Cure: {cure}").format(cure=_(best.cure))
+        lines = [f"{best.id}  {_(best.symptom)}", wrap(_(best.cause)), wrap(cure)]
+        places = [_("More: {page}").format(page=f"{_(PAGE)}#{best.id}"), *_facts(best), *best.threads[:3]]
+        more = wrap(", ".join(places), break_long_words=False, break_on_hyphens=False)
+        lines += ["", textwrap.indent(_code(best), "    "), "", more]
+        possible = _('Also possible: {id} {symptom}. See explain("{id}").')
+        lines += [possible.format(id=other.id, symptom=_(other.symptom)) for other in others]
         return "\n".join([*lines, *map(_also, self.beside[:2])])
 
     def _repr_markdown_(self) -> str:
         if not self.troubles:
             return f"```\n{self}\n```"
         best, *others = self.troubles[:3]
-        lines = [f"**{best.id} {best.symptom}**", f"{best.cause}", f"**Cure:** {best.cure}", f"```\n{best.code}\n```"]
+        cure = _("**Cure:** {cure}").format(cure=_(best.cure))
+        lines = [f"**{best.id} {_(best.symptom)}**", _(best.cause), cure, f"```\n{_code(best)}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
-        lines.append(", ".join([f"More: [{PAGE}](../{PAGE}#{best.id})", *_facts(best), *threads]))
-        lines += [f'Also possible: {other.id} {other.symptom}. See `explain("{other.id}")`.' for other in others]
+        more = _("More: {page}").format(page=f"[{_(PAGE)}]({_(LINK)}#{best.id})")
+        lines.append(", ".join([more, *_facts(best), *threads]))
+        possible = _('Also possible: {id} {symptom}. See `explain("{id}")`.')
+        lines += [possible.format(id=other.id, symptom=_(other.symptom)) for other in others]
         return "\n\n".join([*lines, *map(_also, self.beside[:2])])
 
 
+def _code(trouble: Trouble) -> str:
+    """The lines to copy, with their comments in the reader's language."""
+    return "\n".join(map(_, trouble.code.split("\n")))
+
+
 def _also(trouble: Trouble) -> str:
-    return f'Also in the text, and not the cause: {trouble.id} {trouble.symptom}. See explain("{trouble.id}").'
+    also = _('Also in the text, and not the cause: {id} {symptom}. See explain("{id}").')
+    return also.format(id=trouble.id, symptom=_(trouble.symptom))
 
 
 def _facts(trouble: Trouble) -> list[str]:
-    versions = [f"since {trouble.since}"] * bool(trouble.since) + [f"until {trouble.until}"] * bool(trouble.until)
-    return [f"lesson {trouble.lesson}", *versions, *["gone with the tested versions"] * (trouble.today == "gone")]
+    facts = [_("lesson {number}").format(number=trouble.lesson)]
+    facts += [_("since {version}").format(version=trouble.since)] * bool(trouble.since)
+    facts += [_("until {version}").format(version=trouble.until)] * bool(trouble.until)
+    return facts + [_("gone with the tested versions")] * (trouble.today == "gone")
 
 
 def _unknown(about: Raised | None) -> str:
     if about is None:
-        return "No error has been raised here. For wrong results without an error: doctor(model_dir) checks a folder."
+        return _(
+            "No error has been raised here. For wrong results without an error: doctor(model_dir) checks a folder."
+        )
     if about.own:
-        return f"{about.title}\nThis sentence is the course's own: it says what is wrong and what to do."
+        return f"{about.title}\n{_(OWN)}"
     package = (re.findall(r"site-packages/(?!IPython|ipykernel)(\w+)", about.bottom) or [""])[0]
     tracker = f": https://github.com/{TRACKERS[package]}/issues" if package in TRACKERS else "."
-    place = f"It was raised in {package}, whose maintainers are the ones to ask{tracker}" if package else ""
+    place = _("It was raised in {package}, whose maintainers are the ones to ask{tracker}")
+    place = place.format(package=package, tracker=tracker) if package else ""
     lines = [
-        f"The course's catalogue does not know this one: {about.title}",
-        "Read it from its last line upwards to the first line that is yours, and search for the last line without "
-        "names and paths of your own.",
-        f"To ask, show the whole traceback and what doctor() prints. {place}",
+        _("The course's catalogue does not know this one: {title}").format(title=about.title),
+        _(
+            "Read it from its last line upwards to the first line that is yours, and search for the last "
+            "line without names and paths of your own."
+        ),
+        _("To ask, show the whole traceback and what doctor() prints. {place}").format(place=place),
     ]
     if not about.files:
-        lines.append("One line says little: explain() takes a whole traceback, too.")
-    return "\n".join(textwrap.fill(line.strip(), 100, break_long_words=False) for line in lines)
+        lines.append(_("One line says little: explain() takes a whole traceback, too."))
+    return "\n".join(wrap(line.strip(), break_long_words=False) for line in lines)
 
 
 def explain(what: BaseException | str | None = None) -> Explanation:
@@ -281,7 +306,8 @@ def explain(what: BaseException | str | None = None) -> Explanation:
         if entry:
             return Explanation(None, entry)
         if re.fullmatch(r"[A-Z]\d{1,2}", id):
-            raise ValueError(f"There is no entry {id} in the catalogue: give explain() the error's text.")
+            unknown = _("There is no entry {id} in the catalogue: give explain() the error's text.")
+            raise ValueError(unknown.format(id=id))
     what = last_error() if what is None else what
     raised = [] if what is None else read(what)
     return Explanation(raised[0], *_search(raised, what)) if raised else Explanation(None, [])
@@ -320,12 +346,14 @@ def line_under(error: BaseException, names: dict) -> str:
         call = "explain()" if names.get("explain") is explain else "from qwen_helpers import explain; explain()"
         found = explain(error)
         if found.troubles:
-            return f"\n{found.troubles[0].id}: {found.troubles[0].symptom}. The cure: {call}"
+            best, line = found.troubles[0], _("{id}: {symptom}. The cure: {call}")
+            return "\n" + line.format(id=best.id, symptom=_(best.symptom), call=call)
         if found.about.own:
-            return "\nThis sentence is the course's own: it says what is wrong and what to do."
-        return f"\nThe course's catalogue does not know this error. What to do: {call}"
+            return f"\n{_(OWN)}"
+        return "\n" + _("The course's catalogue does not know this error. What to do: {call}").format(call=call)
     except Exception as failure:
-        return f"\nexplain() has failed on this error ({type(failure).__name__}: {failure})."
+        failed = _("explain() has failed on this error ({kind}: {failure}).")
+        return "\n" + failed.format(kind=type(failure).__name__, failure=failure)
 
 
 def _shell():
@@ -337,15 +365,31 @@ def _shell():
 explain.on, explain.off = _add_line_under_tracebacks, _leave_tracebacks_alone
 
 
-def for_terminal(text: str) -> str:
-    """`text` without the signs that only notebooks know: %pip, an exclamation mark, {sys.executable}."""
-    text = text.replace("%pip", "python -m pip").replace('"{sys.executable}"', "python")
-    return re.sub(r"(?m)^    !", "    ", text)
+def for_terminal(code: str) -> str:
+    """A cure's lines as they are typed in a terminal: they are written for a notebook, where a kernel runs them.
+
+    pip and Python are those of the course's `.venv`, if it is there. A line of Python that looks at something becomes
+    `python -c "..."`; other Python belongs into the reader's own program and stays as it is.
+    """
+    venv = Path(".venv", "Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = str(venv) if Path(__file__).parents[1].joinpath(venv).exists() else "python"
+    lines = []
+    for line in code.splitlines():
+        if "{sys.executable}" in code and line == "import sys" or RESTART.fullmatch(line):
+            continue
+        line = _(line)  # its comment
+        line = line.removeprefix("!").replace('"{sys.executable}"', python)
+        line = line.replace("%pip", f"{python} -m pip")
+        if LOOK.match(line):
+            program, *comment = line.split("  #")
+            line = "  #".join([f'{python} -c "{program.replace(chr(34), chr(39))}"', *comment])
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _pasted() -> str:
     """What is pasted into the terminal, up to an empty line after which nothing follows at once."""
-    print("Paste the error here, then press Enter on an empty line:", file=sys.stderr)
+    print(_("Paste the error here, then press Enter on an empty line:"), file=sys.stderr)
     lines: queue.Queue = queue.Queue()
 
     def read():
@@ -370,9 +414,9 @@ def main(arguments: list[str]) -> None:
     for stream in (sys.stdin, sys.stdout):  # a log, and a name in it, may hold any letter
         stream.reconfigure(errors="replace")
     text = " ".join(arguments) or (_pasted() if sys.stdin.isatty() else sys.stdin.read())
-    explanation = explain(text)
-    print(for_terminal(str(explanation)))
-    sys.exit(not explanation.troubles)
+    found = explain(text)
+    print(replace(found, troubles=[replace(trouble, code=for_terminal(trouble.code)) for trouble in found.troubles]))
+    sys.exit(not found.troubles)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def pytest_sessionstart(session):
     os.environ["MODELSCOPE_ENDPOINT"] = session.hub.url
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     os.environ.pop("MODELSCOPE_API_TOKEN", None)
+    os.environ["QWEN_LANG"] = "en"  # the tests and the lessons' stored outputs read English, whoever runs them
     os.environ.pop("QWEN_CLASS", None)  # else the tests' exercises would be told to a class
 
 

@@ -14,6 +14,7 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 KERNELS = {"07_paddlenlp": {"display_name": "Python (qwen-paddle)", "language": "python", "name": "qwen-paddle"}}
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in LESSONS]
+ZH = ROOT / "notebooks" / "zh"
 
 
 def read(path: Path):

@@ -1,5 +1,6 @@
 """Run lessons and store them with fresh outputs, ready to commit: `python tests/refresh.py [NAME ...]`.
 
+NAME is a piece of a path, such as 03_ or zh/03; a lesson in `zh` runs with QWEN_LANG=zh, the others with en.
 Outputs come from the tiny model. What differs by machine (paths, kernel, run times, ids of widgets) is taken out, so
 that a diff shows only what has really changed. `test_structure.py` fails for a lesson that was stored another way.
 """
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
-from lessons import KERNEL, KERNELS, ROOT
+from lessons import KERNEL, KERNELS, LESSONS, ROOT, ZH
 from nbclient import NotebookClient
 
 PATHS = [
@@ -67,7 +68,7 @@ def normalise(notebook, name: str) -> None:
     notebook.metadata = {"kernelspec": KERNELS.get(name, KERNEL), "language_info": {"name": "python"}}
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03}"
-        kept = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        kept = {key: cell.metadata[key] for key in ("tags", "english") if cell.metadata.get(key)}
         if "solution" in kept.get("tags", []):
             kept["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
         cell.metadata = kept
@@ -89,8 +90,10 @@ def refresh(path: Path) -> None:
 if __name__ == "__main__":
     if os.environ.pop("QWEN_MODEL", None) or (ROOT / ".qwen_model").exists():
         sys.exit('Outputs must come from the tiny model: run use_model("tiny") and unset QWEN_MODEL first.')
+    os.environ["QWEN_LANG"] = "en"
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]  # as course.py does
-    for lesson in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        if not sys.argv[1:] or any(name in lesson.name for name in sys.argv[1:]):
-            print(f"running {lesson.name}")
+    for lesson in (*LESSONS, *sorted(ZH.glob("*.ipynb"))):
+        if not sys.argv[1:] or any(name in lesson.as_posix() for name in sys.argv[1:]):
+            print(f"running {lesson.relative_to(ROOT)}")
+            os.environ["QWEN_LANG"] = "zh" if lesson.parent == ZH else "en"
             refresh(lesson)

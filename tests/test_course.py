@@ -45,6 +45,7 @@ def load(folder):
     catalogue = folder / CATALOGUE
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / CATALOGUE, catalogue)
+    shutil.copy(ROOT / "qwen_helpers/language.py", folder / "qwen_helpers")
     spec = importlib.util.spec_from_file_location("course_in_" + folder.name, folder / "course.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -787,6 +788,22 @@ def test_the_first_free_port_is_taken(course, monkeypatch, handed, capsys):
     assert "--ServerApp.port=8890" in handed[0][0] and "port 8890" in capsys.readouterr().out
 
 
+def test_a_chinese_reader_gets_jupyterlab_in_chinese_and_the_chinese_lesson_where_there_is_one(
+    course, monkeypatch, handed
+):
+    overrides = course.MAIN.folder / "share/jupyter/lab/settings/overrides.json"
+    (course.ROOT / "notebooks/zh").mkdir(parents=True)
+    (course.ROOT / "notebooks" / course.LESSON).write_text("{}")
+    for language, lesson in (("zh", "notebooks"), ("zh", "notebooks/zh"), ("en", "notebooks")):
+        monkeypatch.setenv("QWEN_LANG", language)
+        (course.ROOT / lesson / course.LESSON).write_text("{}")
+        set_up(course)
+        course.open_lab(course.steps(5), course.parse([]))
+        assert f"--LabApp.default_url=/lab/tree/{lesson}/{course.LESSON}" in handed[-1][0]
+        chosen = json.loads(overrides.read_text()).get("@jupyterlab/translation-extension:plugin")
+        assert chosen == ({"locale": "zh_CN"} if language == "zh" else None)
+
+
 def test_a_port_counts_as_free_when_it_is(course, taken_port):
     assert not course.port_free(taken_port)
     with socket.socket() as server:
@@ -801,7 +818,7 @@ def test_how_jupyterlab_is_started(course, monkeypatch, handed, root, windows):
     monkeypatch.setattr(course, "WINDOWS", windows)
     course.open_lab(course.steps(5), course.parse(["--no-browser"]))
     (course.ROOT / "notebooks").mkdir()
-    (course.ROOT / course.LESSON).write_text("{}")
+    (course.ROOT / "notebooks" / course.LESSON).write_text("{}")
     course.open_lab(course.steps(5), course.parse([]))
     (first, _), (second, _) = handed
     assert f"--ServerApp.root_dir={course.ROOT}" in first and "--no-browser" in first

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from qwen_helpers import TINY_CHAT, preflight
 from qwen_helpers.engines import llama_cpp, onnx
@@ -18,6 +19,7 @@ from qwen_helpers.labs.calculator import NAMES, Calculator, estimate
 from qwen_helpers.labs.speed import bandwidth
 from qwen_helpers.models import find_model
 from qwen_helpers.sizes import BITS, bytes_per_token, ceiling, file_bytes, kv_bytes, look_up_model, peak_bytes
+from qwen_helpers.tools import measure_engines
 from qwen_helpers.tools.measure_engines import ENGINES, _ratios, compare_engines
 from qwen_helpers.tools.measure_memory import memory
 from qwen_helpers.tools.shapes import SHAPES, random_model, save_random, shape
@@ -165,6 +167,22 @@ def test_memory_compares(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize(("arithmetic", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_gpu_takes_float16_on_a_card_without_bfloat16(arithmetic, dtype, monkeypatch, qwen2_folder):
+    seen = []
+    for name, value in {
+        "is_available": True, "is_bf16_supported": arithmetic, "get_device_name": "a card", "empty_cache": None,
+        "mem_get_info": (1e12, 1e12),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
+    monkeypatch.setattr(measure_engines, "bandwidth", lambda *_, **__: {"best": 900.0})
+    model = AutoModelForCausalLM.from_pretrained(qwen2_folder)
+    monkeypatch.setattr(measure_engines, "random_model", lambda *_: model)
+    monkeypatch.setattr(measure_engines, "_gpu_seconds", lambda network, *_: seen.append(network.dtype) or 1.0)
+    assert measure_engines.gpu(sizes=("1.5b",))["dtype"] == str(dtype).removeprefix("torch.")
+    assert seen == [dtype, dtype]
+
+
 def test_gpu_says_in_one_sentence_that_there_is_none():
     command = [sys.executable, "-m", "qwen_helpers", "measure", "gpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -166,7 +166,7 @@ def test_relative_links_resolve(path, notebook):
     check_links(path, markdown(notebook))
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "TROUBLES.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "TROUBLES.md"])  # the others: test_chinese.py
 def test_links_of_the_pages_resolve(name):
     check_links(ROOT / name, (ROOT / name).read_text(encoding="utf-8"))
 

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 
-from qwen_helpers.labs import __path__ as labs
+from qwen_helpers.labs.gateway import teachers_page
 
 KEY, OF_A_STUDENT = "sk-teacher", "sk-student"
 HARM = '<img src=x onerror="window.harmed = true">'
@@ -46,7 +46,7 @@ class Room:
 
     async def page(self, request):
         policy = "default-src 'self' 'unsafe-inline'"  # as the gateway sends it
-        return FileResponse(f"{labs[0]}/teacher_page.html", headers={"content-security-policy": policy})
+        return HTMLResponse(teachers_page(), headers={"content-security-policy": policy})
 
     def refused(self, request):
         self.keys.append(request.headers.get("authorization", ""))

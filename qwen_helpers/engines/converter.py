@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from qwen_helpers.folder_check import ModelFolderError, read_json_if_there
+from qwen_helpers.language import _
 
 
 def has_linear_attention(model_dir: Path) -> bool:
@@ -23,8 +24,10 @@ def run_offline(converter: str, command: list, source: Path, made: Path) -> None
         errors="replace", env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     if done.returncode or not made.is_file():
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise ModelFolderError(f"{converter} could not convert {source}: {last}")
+        last = (done.stderr.strip() or done.stdout.strip() or _("no output")).splitlines()[-1]
+        raise ModelFolderError(
+            _("{converter} could not convert {source}: {last}").format(converter=converter, source=source, last=last)
+        )
 
 
 def cores() -> int:

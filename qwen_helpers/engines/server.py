@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 from qwen_helpers.engines import Reply
+from qwen_helpers.language import N_, _
 from qwen_helpers.thoughts import CLOSE, OPEN
 
 OPENAI = {
@@ -20,8 +21,8 @@ OPENAI = {
     "top_p": "top_p",
 }  # transformers' name: OpenAI's
 MORE = {name: name for name in ("top_k", "repetition_penalty", "min_p")}  # most servers know them, OpenAI's does not
-NOT_THERE = "does not answer: start it, or check the address and the port."
-BROKE_OFF = "broke off in the middle of the answer: ask again."
+NOT_THERE = N_("The server at {url} does not answer: start it, or check the address and the port.")
+BROKE_OFF = N_("The server at {url} broke off in the middle of the answer: ask again.")
 PATIENCE = 60  # seconds without a new piece; the first one may have to wait for forty others
 
 
@@ -63,9 +64,17 @@ class ServerEngine:
                 raise
             served = []
         if not model and not served:  # as `transformers serve` with a folder
-            raise ServerError(f'The server at {url} names no model: use Chat(engine=ServerEngine(url, model="...")).')
+            raise ServerError(
+                _('The server at {url} names no model: use Chat(engine=ServerEngine(url, model="...")).').format(
+                    url=url
+                )
+            )
         if model and served and model not in served:
-            raise ServerError(f"The server at {url} offers {served}, and not {model!r}: choose one of these.")
+            raise ServerError(
+                _("The server at {url} offers {served}, and not {model!r}: choose one of these.").format(
+                    url=url, served=served, model=model
+                )
+            )
         self.model_id = model or served[0]
         self.model_dir = PurePosixPath(self.model_id)  # for the chat box, as the next line
         self.model = SimpleNamespace(device=host, generation_config=SimpleNamespace(do_sample=True, temperature=1.0))
@@ -89,7 +98,7 @@ class ServerEngine:
         greedy = generation.pop("do_sample", None) is False
         if unknown := set(generation) - set(OPENAI) - set(self.more):
             names = ", ".join(sorted(unknown))
-            raise ValueError(f"A server has no setting {names}: leave it out.")
+            raise ValueError(_("A server has no setting {names}: leave it out.").format(names=names))
         settings = {OPENAI[name]: value for name, value in generation.items() if name in OPENAI}
         if greedy:
             settings["temperature"] = 0
@@ -117,7 +126,7 @@ class ServerEngine:
                         yield CLOSE + delta.content if thinking else delta.content
                         thinking, answered = False, answered or bool(delta.content.strip())
         if reason is None:  # some servers end the stream without a word when something fails
-            raise ServerError(f"The server at {self.url} {BROKE_OFF}")
+            raise ServerError(_(BROKE_OFF).format(url=self.url))
         return Reply(reason, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
 
 
@@ -132,22 +141,29 @@ def in_one_sentence(url: str, no_connection: str = NOT_THERE):
     import httpx
     import openai
 
-    at = f"The server at {url}"
     try:
         yield
     except (openai.APITimeoutError, httpx.TimeoutException) as error:
-        raise ServerError(f"{at} was silent for too long: it is busy or stuck. Ask again later.") from error
+        raise ServerError(
+            _("The server at {url} was silent for too long: it is busy or stuck. Ask again later.").format(url=url)
+        ) from error
     except (openai.APIConnectionError, httpx.TransportError) as error:
-        raise ServerError(f"{at} {no_connection}") from error
+        raise ServerError(_(no_connection).format(url=url)) from error
     except openai.APIStatusError as error:
         said = error.body.get("message", error.message) if isinstance(error.body, dict) else error.message
         if error.status_code in (401, 403) or "api key" in str(said).lower():
-            raise ServerError(f'{at} does not accept the key: pass its own, api_key="sk-...".') from error
+            raise ServerError(
+                _('The server at {url} does not accept the key: pass its own, api_key="sk-...".').format(url=url)
+            ) from error
         if error.status_code in (407, 502, 503, 504):
             raise ServerError(
-                f"Between you and {url} a proxy answers ({error.status_code}): add the server's address to the "
-                "environment variable NO_PROXY, then start Python again."
+                _(
+                    "Between you and {url} a proxy answers ({status}): add the server's address to the "
+                    "environment variable NO_PROXY, then start Python again."
+                ).format(url=url, status=error.status_code)
             ) from error
-        raise ServerError(f"{at} refuses: {said}") from error
+        raise ServerError(_("The server at {url} refuses: {said}").format(url=url, said=said)) from error
     except openai.APIError as error:  # told in the middle of an answer
-        raise ServerError(f"{at} stops this answer: {error.message}") from error
+        raise ServerError(
+            _("The server at {url} stops this answer: {why}").format(url=url, why=error.message)
+        ) from error

@@ -19,6 +19,7 @@ from qwen_helpers.engines import Pieces, Reply, encode_prompt
 from qwen_helpers.engines.transformers import no_progress_bar, stop_when
 from qwen_helpers.folder_check import check_folder, check_tokenizer, read_json_if_there
 from qwen_helpers.folders import find_folder
+from qwen_helpers.language import _
 from qwen_helpers.thoughts import opening
 
 # Names of transformers' generate, as ms-swift's RequestConfig spells them.
@@ -170,7 +171,9 @@ def request_config(generation: dict):
 
     if unknown := set(generation) - set(SETTINGS) - {"do_sample"}:
         names = ", ".join(sorted(unknown))
-        raise ValueError(f"ms-swift has no setting {names}: use the engine transformers, or leave it out.")
+        raise ValueError(
+            _("ms-swift has no setting {names}: use the engine transformers, or leave it out.").format(names=names)
+        )
     settings = {SETTINGS[name]: value for name, value in generation.items() if name in SETTINGS}
     if generation.get("do_sample") is False:
         settings["temperature"] = 0  # ms-swift's way to say greedy

@@ -1,6 +1,7 @@
 """`check` tells a reader whether an exercise is solved, and gives a hint when it is not.
 
-One file per lesson holds the checks: a function per exercise that returns None for a right answer, else the hint.
+One file per lesson holds the checks: a function per exercise that returns None for a right answer, else the hint, a
+sentence in the reader's language or one that `check` translates.
 
 In a class whose teacher wants to see the results, `course.py --class URL --key KEY` sets the environment variables
 QWEN_CLASS, the server's address, and QWEN_CLASS_KEY, the student's key. `check` then tells each result to that server,
@@ -10,12 +11,14 @@ and says so. Without QWEN_CLASS it tells nobody.
 import os
 from importlib import import_module
 
-UNTRIED = "replace the three dots by your answer."
+from qwen_helpers.language import N_, _
+
+UNTRIED = N_("replace the three dots by your answer.")
 
 
 def check(name: str, *answers) -> None:
     """Check exercise `name`, such as "3.1", and print one line. Three dots left in the cell count as not yet tried."""
-    lesson, _, number = str(name).partition(".")
+    lesson, dot, number = str(name).partition(".")
     module = f"qwen_helpers.exercises.lesson_{lesson:0>2}"
     try:
         solved = getattr(import_module(module), f"exercise_{number}")
@@ -23,14 +26,15 @@ def check(name: str, *answers) -> None:
         if isinstance(error, ModuleNotFoundError) and error.name != module:  # a package that the check itself needs
             raise
         raise ValueError(
-            f'There is no exercise {name!r}: leave the name as it was in the cell, such as "3.1".'
+            _('There is no exercise {name!r}: leave the name as it was in the cell, such as "3.1".').format(name=name)
         ) from None
     untried = any(answer is ... for answer in answers)
     try:
         hint = UNTRIED if untried else solved(*answers)
     except Stopped as stop:
         hint = str(stop)
-    print(f"Exercise {name}: " + ("right!" if hint is None else f"not yet. Hint: {hint}"))
+    said = _("Exercise {name}: right!") if hint is None else _("Exercise {name}: not yet. Hint: {hint}")
+    print(said.format(name=name, hint=hint and _(hint)))  # some hints stand in tables, not translated yet
     if os.environ.get("QWEN_CLASS") and hint != UNTRIED:
         print(tell_class(str(name), hint is None))
 
@@ -50,14 +54,17 @@ def tell_class(exercise: str, passed: bool) -> str:
         name = answer.raise_for_status().json()["name"]
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
-        why = "it does not take your key" if code in (401, 403) else f"it answers with status {code}"
+        why = _("it answers with status {code}").format(code=code)
+        why = _("it does not take your key") if code in (401, 403) else why
     except httpx.TransportError:
-        why = "it does not answer"
+        why = _("it does not answer")
     except (httpx.InvalidURL, ValueError, LookupError, TypeError):  # mistyped, or another program answers
-        why = "QWEN_CLASS is not its address or QWEN_CLASS_KEY not a key"
+        why = _("QWEN_CLASS is not its address or QWEN_CLASS_KEY not a key")
     else:
-        return f"Told to your class as {name}: exercise {exercise}, {'right' if passed else 'not yet'}."
-    return f"Your class's server was not told, since {why}; the result above stands all the same."
+        told = _("Told to your class as {name}: exercise {exercise}, right.")
+        told = told if passed else _("Told to your class as {name}: exercise {exercise}, not yet.")
+        return told.format(name=name, exercise=exercise)
+    return _("Your class's server was not told, since {why}; the result above stands all the same.").format(why=why)
 
 
 class Stopped(Exception):
@@ -72,7 +79,11 @@ def call(function, *arguments, asked: str = ""):
     try:
         answer = function(*arguments)
     except Exception as error:
-        raise Stopped(f"{asked}your function stopped with {type(error).__name__}: {error}.") from error
+        raise Stopped(
+            _("{asked}your function stopped with {kind}: {error}.").format(
+                asked=asked, kind=type(error).__name__, error=error
+            )
+        ) from error
     if answer is ...:
         raise Stopped(UNTRIED)
     return answer

@@ -3,39 +3,40 @@
 from numbers import Number
 
 from qwen_helpers.exercises import call
+from qwen_helpers.language import N_, _
 
 GREETING = "Hello! I am the tiny model of this course. Ask me what a token is, or ask for a long story."
 LOST = 6  # one line break after each of the six messages of exercise 7.2
 
 LOST_HINTS = {
-    0: "section 8 counts more tokens with one tokenizer than with the other: the template is the same for both.",
-    1: "it is not only the last line break: see which token of the template each of them follows.",
-    3: "that counts one role only: every message ends with <|im_end|> and a line break.",
-    4: "that is section 8's conversation; this one has more messages.",
-    5: "the system message ends with <|im_end|> and a line break, too.",
-    7: "the template adds a system message only where there is none: count each <|im_end|> of the prompt.",
-    12: "the line break after one <|im_end|> and the one before the next message are the same: count it once.",
+    0: N_("section 8 counts more tokens with one tokenizer than with the other: the template is the same for both."),
+    1: N_("it is not only the last line break: see which token of the template each of them follows."),
+    3: N_("that counts one role only: every message ends with <|im_end|> and a line break."),
+    4: N_("that is section 8's conversation; this one has more messages."),
+    5: N_("the system message ends with <|im_end|> and a line break, too."),
+    7: N_("the template adds a system message only where there is none: count each <|im_end|> of the prompt."),
+    12: N_("the line break after one <|im_end|> and the one before the next message are the same: count it once."),
 }
 
 
 def exercise_1(text):
     if isinstance(text, list):
-        return "that is a list with one answer: take its first element."
+        return _("that is a list with one answer: take its first element.")
     if not isinstance(text, str):
-        return "text must be a string: decode the tokens, which are the first of the two things in `output`."
+        return _("text must be a string: decode the tokens, which are the first of the two things in `output`.")
     if "<|im_end|>" in text:
-        return "the stop token is still there: skip_special_tokens=True leaves it out."
+        return _("the stop token is still there: skip_special_tokens=True leaves it out.")
     if text == GREETING[1:] or (text != GREETING and GREETING.endswith(text.strip())):
-        return "the beginning is missing: PaddleNLP returns only the new tokens, so there is nothing to cut off."
-    return None if text == GREETING else "that is not the whole answer: decode all of output[0][0], not its scores."
+        return _("the beginning is missing: PaddleNLP returns only the new tokens, so there is nothing to cut off.")
+    return None if text == GREETING else _("that is not the whole answer: decode all of output[0][0], not its scores.")
 
 
 def exercise_2(lost):
     if not isinstance(lost, Number) or isinstance(lost, bool):
-        return "give a number of tokens, such as 4 for the conversation of section 8."
+        return _("give a number of tokens, such as 4 for the conversation of section 8.")
     if lost < 0:
-        return "give the number of tokens that are lost, without a sign."
-    return None if lost == LOST else LOST_HINTS.get(lost, "section 8 says after which token a line break is lost.")
+        return _("give the number of tokens that are lost, without a sign.")
+    return None if lost == LOST else LOST_HINTS.get(lost, _("section 8 says after which token a line break is lost."))
 
 
 def exercise_3(function):
@@ -43,18 +44,19 @@ def exercise_3(function):
     before = {"model_type": "qwen2", "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}
     repaired = call(function, config)
     if repaired is None:
-        return "your function returns nothing: return a dictionary."
+        return _("your function returns nothing: return a dictionary.")
     if not isinstance(repaired, dict):
         return "return a dictionary."
     if "rope_parameters" not in repaired:
-        return "transformers 5 still needs rope_parameters: add to the dictionary, take nothing away."
+        return _("transformers 5 still needs rope_parameters: add to the dictionary, take nothing away.")
     if "rope_theta" not in repaired:
-        return "PaddleNLP looks for rope_theta in the dictionary itself, not inside rope_parameters."
+        return _("PaddleNLP looks for rope_theta in the dictionary itself, not inside rope_parameters.")
     if isinstance(repaired["rope_theta"], dict):
-        return "that is all of rope_parameters: take the number under its key rope_theta."
+        return _("that is all of rope_parameters: take the number under its key rope_theta.")
     if repaired["rope_theta"] != 500000.0:
-        return "take the value from rope_parameters: not every model has 1,000,000."
+        return _("take the value from rope_parameters: not every model has 1,000,000.")
     if config != before:
-        return "your function changes the dictionary that it was given: return a new one."
+        return _("your function changes the dictionary that it was given: return a new one.")
     lost = sorted(set(before) - set(repaired))
-    return None if not lost else f"your dictionary has lost {', '.join(lost)}: keep what was there."
+    forgetful = _("your dictionary has lost {names}: keep what was there.").format(names=", ".join(lost))
+    return forgetful if lost else None

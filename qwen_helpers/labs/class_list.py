@@ -11,6 +11,8 @@ import sqlite3
 import time
 from pathlib import Path
 
+from qwen_helpers.language import _
+
 TEACHER = "teacher"  # the name whose key opens the teacher's page
 
 
@@ -24,15 +26,19 @@ def make_keys(names, file) -> dict[str, str]:
     for name in names:
         if not name or len(name) > 60 or names.count(name) > 1 or name == TEACHER:
             raise ValueError(
-                f"Each student needs a name of 1 to 60 characters that is no one else's, and not {name!r}."
+                _("Each student needs a name of 1 to 60 characters that is no one else's, and not {name!r}.").format(
+                    name=name
+                )
             )
     if not names:
-        raise ValueError("A class has at least one student.")
+        raise ValueError(_("A class has at least one student."))
     keys = {name: "sk-" + secrets.token_urlsafe(24) for name in (TEACHER, *names)}
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise FileExistsError(f"{file} is there already, and its keys may be in use: take another name.") from None
+        raise FileExistsError(
+            _("{file} is there already, and its keys may be in use: take another name.").format(file=file)
+        ) from None
     with open(handle, "w", newline="", encoding="utf-8-sig") as out:  # with the mark that Excel needs for UTF-8
         csv.writer(out).writerows([("name", "key"), *keys.items()])
     return keys
@@ -44,7 +50,11 @@ def read_keys(file) -> dict[str, str]:
         rows = list(csv.DictReader(lines))
     keys = {row.get("name"): row.get("key") for row in rows}
     if TEACHER not in keys or not all(keys.values()) or len(set(keys.values())) < len(rows):
-        raise ValueError(f"{file} is no list of keys: make one with `python -m qwen_helpers keys NAMES.txt {file}`.")
+        raise ValueError(
+            _("{file} is no list of keys: make one with `python -m qwen_helpers keys NAMES.txt {file}`.").format(
+                file=file
+            )
+        )
     return keys
 
 
@@ -75,9 +85,9 @@ class Results:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m qwen_helpers keys", description="Make a key for each student.")
-    parser.add_argument("names", type=Path, help="a text file with one name to a line")
-    parser.add_argument("out", type=Path, help="the file of keys to make, such as class.csv")
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers keys", description=_("Make a key for each student."))
+    parser.add_argument("names", type=Path, help=_("a text file with one name to a line"))
+    parser.add_argument("out", type=Path, help=_("the file of keys to make, such as class.csv"))
     options = parser.parse_args(arguments)
     try:
         names = [line for line in options.names.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -85,5 +95,7 @@ def main(arguments: list[str]) -> None:
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
     print(
-        f"{options.out}: keys for {len(keys) - 1} students, and yours in the line {TEACHER!r}. Give each one his own."
+        _("{file}: keys for {count} students, and yours in the line {teacher!r}. Give each one his own.").format(
+            file=options.out, count=len(keys) - 1, teacher=TEACHER
+        )
     )

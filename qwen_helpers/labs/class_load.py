@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from qwen_helpers.engines.server import on_this_computer
+from qwen_helpers.language import _
 from qwen_helpers.tiny import dialogues
 
 # The first questions of the tiny model's dialogues with their exact answers.
@@ -41,7 +42,7 @@ def class_plan(students: int, questions: int = 2, think: float = 2.0, seed: int 
     independently of each other. The same `seed` gives the same class.
     """
     if students < 1 or questions < 1 or think < 0:
-        raise ValueError("A class has at least 1 student with 1 question, and a thinking time of 0 seconds or more.")
+        raise ValueError(_("A class has at least 1 student with 1 question, and a thinking time of 0 seconds or more."))
     chance = random.Random(seed)
     texts = list(texts)
 
@@ -134,7 +135,11 @@ def run_class(url, keys, model, students, timeout=60.0, limit=300.0) -> list[Ans
     """
     keys = [keys] * len(students) if isinstance(keys, str) else list(keys)
     if len(keys) < len(students):
-        raise ValueError(f"{len(students)} students have {len(keys)} keys: start the server with a name for each.")
+        raise ValueError(
+            _("{students} students have {keys} keys: start the server with a name for each.").format(
+                students=len(students), keys=len(keys)
+            )
+        )
 
     async def lesson():
         async with async_client(url, keys[0], timeout) as openai:
@@ -192,9 +197,10 @@ async def ask(openai, model, student, question, asked_s=0.0, patience=60.0):
     try:
         await asyncio.wait_for(read(), patience)
         if not ended:
-            error = "the stream broke off"
+            error = _("the stream broke off")
     except asyncio.TimeoutError:  # noqa: UP041, another class before Python 3.11
-        error = f"no whole answer within {patience:.1f} s" if patience > 0 else "the class was over"
+        late = _("no whole answer within {patience:.1f} s").format(patience=patience)
+        error = late if patience > 0 else _("the class was over")
     except Exception as raised:  # of any kind: the class goes on without this answer
         error = f"{type(raised).__name__}: {raised}"
     total = time.perf_counter() - start

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qwen_helpers.columns import left, right
+from qwen_helpers.language import _
 from qwen_helpers.sizes import CARDS, as_size, training_memory, training_seconds
 
 ROLES = ("system", "user", "assistant")
@@ -27,8 +29,13 @@ class DataReport:
     def __str__(self) -> str:
         if self.faults:
             return "\n".join(self.faults)
-        tokens = f", {min(self.lengths)} to {max(self.lengths)} tokens each" if self.lengths else ""
-        return f"{self.dialogues} dialogues, {self.answers} answers{tokens}: no fault found."
+        tokens = ""
+        if self.lengths:
+            tokens = _(", {shortest} to {longest} tokens each")
+            tokens = tokens.format(shortest=min(self.lengths), longest=max(self.lengths))
+        return _("{dialogues} dialogues, {answers} answers{tokens}: no fault found.").format(
+            dialogues=self.dialogues, answers=self.answers, tokens=tokens
+        )
 
     __repr__ = __str__
 
@@ -42,11 +49,13 @@ def check_data(file, tokenizer=None, max_tokens: int | None = None) -> DataRepor
     """
     path = Path(file)
     if not path.is_file():
-        raise ValueError(f"There is no file {path}: write the dialogues first, or correct the path.")
+        raise ValueError(
+            _("There is no file {path}: write the dialogues first, or correct the path.").format(path=path)
+        )
     lines = path.read_bytes().split(b"\n")
     lines = lines[:-1] if not lines[-1] else lines  # the last line may or may not end in a line break
     if not lines:
-        raise ValueError(f"{path.name} is empty: write one dialogue per line.")
+        raise ValueError(_("{file} is empty: write one dialogue per line.").format(file=path.name))
     report, dialogues, questions = DataReport(), {}, {}
     for number, line in enumerate(lines, start=1):
         messages, fault = parse(line)
@@ -56,17 +65,21 @@ def check_data(file, tokenizer=None, max_tokens: int | None = None) -> DataRepor
             *asked, answer = [(message["role"], message["content"]) for message in messages]
             before, same = dialogues.setdefault(text, number), questions.setdefault(tuple(asked), number)
             if before != number:
-                fault = f"the same dialogue as line {before}: delete one of the two."
+                fault = _("the same dialogue as line {before}: delete one of the two.").format(before=before)
             elif same != number:
-                fault = f"the same question as line {same} with another answer: decide for one of the two."
+                fault = _("the same question as line {same} with another answer: decide for one of the two.").format(
+                    same=same
+                )
         if not fault and tokenizer is not None:
             length = len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"])
             if max_tokens is not None and length > max_tokens:
-                fault = f"{length} tokens, but at most {max_tokens} are allowed: shorten or split the dialogue."
+                fault = _(
+                    "{length} tokens, but at most {max_tokens} are allowed: shorten or split the dialogue."
+                ).format(length=length, max_tokens=max_tokens)
             else:
                 report.lengths.append(length)
         if fault:
-            report.faults.append(f"line {number}: {fault}")
+            report.faults.append(_("line {number}: {fault}").format(number=number, fault=fault))
         else:
             report.dialogues += 1
             report.answers += sum(message["role"] == "assistant" for message in messages)
@@ -78,15 +91,16 @@ def parse(line: bytes) -> tuple[list | None, str | None]:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
-        return None, 'not UTF-8: write the file with open(..., "w", encoding="utf-8").'
+        return None, _('not UTF-8: write the file with open(..., "w", encoding="utf-8").')
     except ValueError as error:
         if not line.strip():
-            return None, "an empty line: delete it."
-        what = "an invisible mark at the start (BOM)" if "BOM" in str(error) else f"not whole JSON ({error})"
-        return None, f"{what}: write each dialogue with json.dumps, on one line of its own."
+            return None, _("an empty line: delete it.")
+        what = _("not whole JSON ({error})").format(error=error)
+        what = _("an invisible mark at the start (BOM)") if "BOM" in str(error) else what
+        return None, _("{what}: write each dialogue with json.dumps, on one line of its own.").format(what=what)
     messages = row.get("messages") if isinstance(row, dict) else None
     if not isinstance(messages, list) or not messages:
-        return None, 'no messages: a line is {"messages": [...]}, with at least a question and an answer.'
+        return None, _('no messages: a line is {"messages": [...]}, with at least a question and an answer.')
     return messages, None
 
 
@@ -94,22 +108,29 @@ def check_messages(messages: list) -> str | None:
     """The first fault in one dialogue, or None."""
     for position, message in enumerate(messages):
         if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            return f"message {position + 1} must have role and content, and nothing else."
+            return _("message {number} must have role and content, and nothing else.").format(number=position + 1)
         role, content = message["role"], message["content"]
         if role not in ROLES:
             close = difflib.get_close_matches(str(role).lower(), ROLES, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(ROLES)}."
-            return f"message {position + 1} has the role {role!r}: {meant}"
+            meant = _("use one of {roles}.").format(roles=", ".join(ROLES))
+            meant = _("did you mean {close!r}?").format(close=close[0]) if close else meant
+            return _("message {number} has the role {role!r}: {meant}").format(
+                number=position + 1, role=role, meant=meant
+            )
         if not isinstance(content, str) or not content.strip():
-            what = {"assistant": "answer", "user": "question"}.get(role, "system prompt")
-            return f"message {position + 1} is an empty {what}: fill it in, or delete the dialogue."
+            what = {"assistant": _("answer"), "user": _("question")}.get(role, _("system prompt"))
+            return _("message {number} is an empty {what}: fill it in, or delete the dialogue.").format(
+                number=position + 1, what=what
+            )
         if role == "system" and position:
-            return f"message {position + 1} is a system prompt, which can only be the first message."
+            return _("message {number} is a system prompt, which can only be the first message.").format(
+                number=position + 1
+            )
     turns = [message["role"] for message in messages if message["role"] != "system"]
     if not turns or turns[-1] != "assistant":
-        return "the dialogue does not end with an answer, so there is nothing to learn at its end: add one."
+        return _("the dialogue does not end with an answer, so there is nothing to learn at its end: add one.")
     if turns != ["user", "assistant"] * (len(turns) // 2):
-        return "user and assistant must take turns, and the user begins."
+        return _("user and assistant must take turns, and the user begins.")
     return None
 
 
@@ -127,7 +148,8 @@ def training_plan(tokens=512, dialogues=1000, epochs=3, liger=False) -> str:
 
     "-" where it does not fit. Full training that fits on no card is divided among cards of 80 GB (ZeRO-2).
     """
-    rows = [f"{'model':17} {'way':6} {'memory':>9}  {'card':9} {'minutes: T4':>11} {'RTX 4090':>9}"]
+    head = (left(_("model"), 17), left(_("way"), 6), right(_("memory"), 9), left(_("card"), 9))
+    rows = ["{} {} {}  {} {} {:>9}".format(*head, right(_("minutes: T4"), 11), "RTX 4090")]
     for model, way in PLAN:
         fits_on, memory = smallest_cards(model, way, tokens, liger)
         minutes = []
@@ -147,7 +169,7 @@ def smallest_cards(model: str, way: str, tokens: int, liger: bool) -> tuple[tupl
             need = training_memory(model, way, tokens=tokens, liger=liger, cards=cards, libraries=False).total
             if need <= (1 - FREE) * gb * 1e9:
                 return (cards, gb), need
-    raise ValueError(f"{model} needs more than 8 cards of 80 GB.")
+    raise ValueError(_("{model} needs more than 8 cards of 80 GB.").format(model=model))
 
 
 def verdict(losses: list[float]) -> str:
@@ -157,21 +179,27 @@ def verdict(losses: list[float]) -> str:
     loss or as the best stretch of that length; "learnt nothing": nine tenths of the first loss or more.
     """
     if len(losses) < 4:
-        raise ValueError(f"{len(losses)} losses are too few to judge: log at least four (logging_steps).")
-    lower = "Divide learning_rate by 3 to 10 and start again."
+        raise ValueError(
+            _("{count} losses are too few to judge: log at least four (logging_steps).").format(count=len(losses))
+        )
+    lower = _("Divide learning_rate by 3 to 10 and start again.")
     for number, loss in enumerate(losses, start=1):
         if not math.isfinite(loss):
-            return f"Diverged: the {number}. loss in the list is {loss}. {lower}"
+            return _("Diverged: the {number}. loss in the list is {loss}. {lower}").format(
+                number=number, loss=loss, lower=lower
+            )
     size = len(losses) // 4
     means = [sum(losses[i : i + size]) / size for i in range(len(losses) - size + 1)]
     best, last = min(losses[0], *means), means[-1]
     if last > 1.2 * best:
-        return f"Diverged: the loss was {best:.2f}, and ends at {last:.2f}. {lower}"
-    if last > 0.9 * losses[0]:
-        return (
-            f"Learnt nothing: the loss began at {losses[0]:.2f} and ends at {last:.2f}. Look at data and learning_rate."
+        return _("Diverged: the loss was {best:.2f}, and ends at {last:.2f}. {lower}").format(
+            best=best, last=last, lower=lower
         )
-    return f"Fine: the loss went from {losses[0]:.2f} down to {last:.2f}."
+    if last > 0.9 * losses[0]:
+        return _(
+            "Learnt nothing: the loss began at {first:.2f} and ends at {last:.2f}. Look at data and learning_rate."
+        ).format(first=losses[0], last=last)
+    return _("Fine: the loss went from {first:.2f} down to {last:.2f}.").format(first=losses[0], last=last)
 
 
 def watch(name: str = "live_loss") -> str:
@@ -179,7 +207,8 @@ def watch(name: str = "live_loss") -> str:
 
     It takes the place of ms-swift's own bar and of the dictionary that ms-swift prints for each logged loss. The axis
     has room for all steps from the start, so the curve shows how far the training is. The dashed line is the first
-    loss: a curve that ends above it has learnt less than nothing.
+    loss: a curve that ends above it has learnt less than nothing. Matplotlib's font has no Chinese, so the words in the
+    picture are English.
     """
     import matplotlib.pyplot as plt
     from IPython.display import display

@@ -11,15 +11,17 @@ import statistics
 import time
 from pathlib import Path
 
+import jinja2
 from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from qwen_helpers.labs.class_list import TEACHER, Results
 from qwen_helpers.labs.question import Checked, Question, Switch, sentence
 from qwen_helpers.labs.room_engine import ANSWER_S, Engine, Refusal
 from qwen_helpers.labs.turns import Student, Turns
+from qwen_helpers.language import N_, _, reader_language
 
 MAX_BODY = 400_000  # bytes of one request
 OPEN = 2  # questions of one student at a time, waiting ones included
@@ -27,7 +29,8 @@ READ_S = 10  # seconds for a request to arrive
 # Seconds before a refusal is sent, so that a program which repeats itself takes nobody's time. The longer one is for
 # those whose question is not even read: a wrong key, a third question, a class that is stopped.
 BRAKE_S, LONG_BRAKE_S = 0.2, 1
-STOPPED = "Your teacher has stopped {} for now: ask again later."
+YOU_STOPPED = N_("Your teacher has stopped you for now: ask again later.")
+CLASS_STOPPED = N_("Your teacher has stopped the class for now: ask again later.")
 PAGE = Path(__file__).with_name("teacher_page.html")
 
 
@@ -65,25 +68,27 @@ class Gateway:
 
     async def elsewhere(self, request, error):
         return JSONResponse(
-            Refusal(error.status_code, "This server offers /v1/chat/completions only.").body(), error.status_code
+            Refusal(error.status_code, _("This server offers /v1/chat/completions only.")).body(), error.status_code
         )
 
     def who(self, request) -> str:
-        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        kind, space, key = request.headers.get("authorization", "").partition(" ")
         name = self.names.get(hashlib.sha256(key.strip().encode("latin-1", "replace")).digest())
         if kind.lower() != "bearer" or name is None:
-            raise Refusal(401, "This API key is not one of this class: pass your own, as your teacher gave it to you.")
+            raise Refusal(
+                401, _("This API key is not one of this class: pass your own, as your teacher gave it to you.")
+            )
         return name
 
     def student(self, request) -> Student:
         name = self.who(request)
         if name == TEACHER:
-            raise Refusal(403, "This is the teacher's key: it opens the page /teacher, and asks no questions.")
+            raise Refusal(403, _("This is the teacher's key: it opens the page /teacher, and asks no questions."))
         return self.students[name]
 
     def teacher(self, request) -> None:
         if self.who(request) != TEACHER:
-            raise Refusal(403, "This is a student's key: the page of the teacher has a key of its own.")
+            raise Refusal(403, _("This is a student's key: the page of the teacher has a key of its own."))
 
     async def read(self, request, kind):
         """The request's body as a `kind`."""
@@ -93,13 +98,15 @@ class Gateway:
             async for part in request.stream():
                 body += part
                 if len(body) > MAX_BODY:
-                    raise Refusal(413, f"The request is larger than {MAX_BODY // 1000} kB: ask for less at a time.")
+                    large = _("The request is larger than {size} kB: ask for less at a time.")
+                    raise Refusal(413, large.format(size=MAX_BODY // 1000))
             return body
 
         try:
             return kind.model_validate_json(await asyncio.wait_for(whole(), READ_S))
         except asyncio.TimeoutError:  # noqa: UP041, another class before Python 3.11
-            raise Refusal(408, f"Your request did not arrive within {READ_S} seconds: send it again.") from None
+            late = _("Your request did not arrive within {seconds} seconds: send it again.")
+            raise Refusal(408, late.format(seconds=READ_S)) from None
         except ValidationError as error:
             raise Refusal(400, sentence(error)) from None
 
@@ -110,12 +117,10 @@ class Gateway:
         """One question: counted, given its turn, answered; given up as soon as nobody reads it."""
         student = self.student(request)
         if student.dropped or self.turns.paused:
-            whom = "you" if student.dropped else "the class"
-            raise Refusal(429, STOPPED.format(whom))
+            raise Refusal(429, _(YOU_STOPPED) if student.dropped else _(CLASS_STOPPED))
         if student.open >= OPEN:
-            raise Refusal(
-                429, f"You have {OPEN} open questions, and nobody has more: wait for an answer, then ask again."
-            )
+            many = _("You have {count} open questions, and nobody has more: wait for an answer, then ask again.")
+            raise Refusal(429, many.format(count=OPEN))
         student.open += 1
         try:
             question = await self.read(request, Question)
@@ -129,7 +134,7 @@ class Gateway:
         work = asyncio.create_task(self.answer(student, question, pieces))
         reader = asyncio.create_task(left(request, work))
         student.answers.add(work)
-        work.add_done_callback(lambda _: (student.answers.discard(work), reader.cancel(), pieces.put_nowait(None)))
+        work.add_done_callback(lambda work: (student.answers.discard(work), reader.cancel(), pieces.put_nowait(None)))
         first = await pieces.get()
         if isinstance(first, Refusal):
             raise first
@@ -147,13 +152,15 @@ class Gateway:
 
     async def fits(self, question: Question) -> None:
         if question.model != self.name:
-            raise Refusal(404, f"This server has the model {self.name!r} and no other: ask for that.")
+            raise Refusal(
+                404, _("This server has the model {name!r} and no other: ask for that.").format(name=self.name)
+            )
         # Not counted if it is far too long: a tokenizer needs its time for a million characters.
         count = None if question.characters() > 16 * self.most else await self.engine.count(question)
         if count is None or count > self.most:
-            size = "far too long" if count is None else f"{count} tokens long"
-            text = f"Your messages are {size}; this server takes {self.most} tokens: shorten them or start a new chat."
-            raise Refusal(400, text)
+            size = _("far too long") if count is None else _("{count} tokens long").format(count=count)
+            text = _("Your messages are {size}; this server takes {most} tokens: shorten them or start a new chat.")
+            raise Refusal(400, text.format(size=size, most=self.most))
 
     async def answer(self, student: Student, question: Question, pieces: asyncio.Queue) -> None:
         """Put the answer's pieces into the queue, or why there are none; keep count."""
@@ -177,12 +184,13 @@ class Gateway:
                 await asyncio.wait_for(write(), ANSWER_S)
             end = "answered"
         except asyncio.CancelledError:
-            end = STOPPED.format("you") if student.dropped else end
+            end = _(YOU_STOPPED) if student.dropped else end
             raise
         except Refusal as refusal:
             end = refusal.text
         except asyncio.TimeoutError:  # noqa: UP041, another class before Python 3.11
-            end = f"This answer took longer than {ANSWER_S} seconds: ask for a shorter one."
+            end = _("This answer took longer than {seconds} seconds: ask for a shorter one.")
+            end = end.format(seconds=ANSWER_S)
         finally:
             student.open -= 1
             student.questions += end == "answered"
@@ -201,7 +209,7 @@ class Gateway:
         return JSONResponse({"name": student.name})
 
     async def page(self, request):
-        return FileResponse(PAGE, headers={"content-security-policy": "default-src 'self' 'unsafe-inline'"})
+        return HTMLResponse(teachers_page(), headers={"content-security-policy": "default-src 'self' 'unsafe-inline'"})
 
     async def state(self, request):
         """Everything that the teacher's page shows."""
@@ -232,7 +240,7 @@ class Gateway:
         wish = await self.read(request, Switch)
         if wish.student is not None:
             if wish.student not in self.students:
-                raise Refusal(404, f"There is no student {wish.student!r} in this class.")
+                raise Refusal(404, _("There is no student {student!r} in this class.").format(student=wish.student))
             student = self.students[wish.student]
             student.dropped = wish.dropped
             for work in student.answers if wish.dropped else ():
@@ -241,6 +249,12 @@ class Gateway:
             self.turns.paused = wish.paused
             self.turns.next()
         return JSONResponse({})
+
+
+def teachers_page() -> str:
+    """The page, its texts in the language of this server."""
+    page = jinja2.Template(PAGE.read_text(encoding="utf-8"))
+    return page.render(_=_, language=reader_language())
 
 
 def has_text(choice: dict) -> bool:

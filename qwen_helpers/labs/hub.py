@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from qwen_helpers.folder_check import ModelFolderError, check_folder, weight_files
 from qwen_helpers.folders import find_folder
+from qwen_helpers.language import _
 
 BAR_FROM = 500_000_000  # bytes from which the start shows a progress bar: SHA-256 takes 1 to 4 seconds per GB
 CHUNK = 1 << 20  # bytes read or sent at once
@@ -84,18 +85,18 @@ class Answers(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def listing(self, model, _):
+    def listing(self, model, path):
         """ModelScope's list of files; its client compares size and SHA-256 (lower case) with what arrives."""
         files = self.hub.models[model].items()
         entries = [{"Path": path, "Size": f.size, "Sha256": f.sha256, "Type": "blob"} for path, f in files]
         self.json({"Code": 200, "Success": True, "Data": {"Files": entries}}, "listing")
 
-    def tree(self, model, _):
+    def tree(self, model, path):
         """Hugging Face's list of files."""
         files = self.hub.models[model].items()
         self.json([{"type": "file", "path": p, "size": f.size, "oid": f.sha256[:40]} for p, f in files], "listing")
 
-    def revision(self, model, _):
+    def revision(self, model, path):
         self.json({"id": model, "sha": self.commit(model)}, "revision")
 
     def commit(self, model):
@@ -237,14 +238,17 @@ class Hub:
         self.names = {"localhost", host.lower(), own, f"{own}.local"}
         for name, folder in folders.items():
             if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-                raise ValueError(f"{name!r} is no model id: write Owner/Name, such as Qwen/Qwen2.5-0.5B-Instruct.")
+                wrong = _("{name!r} is no model id: write Owner/Name, such as Qwen/Qwen2.5-0.5B-Instruct.")
+                raise ValueError(wrong.format(name=name))
             self.models[name] = read_folder(check_folder(find_folder(folder)))
         try:
             self.server = HubServer((host, port), self.answers)
         except (OSError, OverflowError) as error:
             raise OSError(
-                f"The hub cannot listen on {host}, port {port} ({error}): choose another port, and as host 127.0.0.1 "
-                "for this computer only or 0.0.0.0 for a room."
+                _(
+                    "The hub cannot listen on {host}, port {port} ({error}): choose another port, and as host "
+                    "127.0.0.1 for this computer only or 0.0.0.0 for a room."
+                ).format(host=host, port=port, error=error)
             ) from None
         self.server.hub = self
         self.port = self.server.server_address[1]
@@ -318,8 +322,10 @@ def read_folder(folder):
     for file in (folder / "config.json", *weight_files(folder)):
         if file.relative_to(folder).as_posix() not in found:
             raise ModelFolderError(
-                f"{file} is a link that leads out of the folder, as in Hugging Face's cache, and is not served: "
-                "give a folder that holds the files themselves, such as lesson 2 downloads with local_dir."
+                _(
+                    "{file} is a link that leads out of the folder, as in Hugging Face's cache, and is not served: "
+                    "give a folder that holds the files themselves, such as lesson 2 downloads with local_dir."
+                ).format(file=file)
             )
     total = sum(real.stat().st_size for real in found.values())
     with tqdm(total=total, unit="B", unit_scale=True, desc=f"SHA-256, {folder.name}", disable=total < BAR_FROM) as bar:
@@ -350,21 +356,25 @@ def room_address():
 def for_the_room(address, port):
     """The lines that students paste, each for another terminal."""
     url = f"http://{address}:{port}"
-    return f"""Students run one of these lines, then start Python or Jupyter in the same terminal:
+    run = _("Students run one of these lines, then start Python or Jupyter in the same terminal:")
+    why = _("NO_PROXY keeps a proxy out of the way. If they get no answer, let port {port} through your firewall.")
+    return f"""{run}
   Linux, macOS   export MODELSCOPE_ENDPOINT={url} NO_PROXY={address}
   PowerShell     $env:MODELSCOPE_ENDPOINT="{url}"; $env:NO_PROXY="{address}"
   Windows cmd    set "MODELSCOPE_ENDPOINT={url}" & set "NO_PROXY={address}"
-NO_PROXY keeps a proxy out of the way. If they get no answer, let port {port} through this computer's firewall."""
+{why.format(port=port)}"""
 
 
 def print_request(request):
     """Print who fetched what."""
     if request.status in (200, 206) and request.what not in ("listing", "revision"):
-        how = f"resumed at {request.start / 1e6:,.1f} MB" if request.start else "from the beginning"
-        how += ", then cut off" if request.sent < request.size else ""
+        how = _("resumed at {start:,.1f} MB").format(start=request.start / 1e6)
+        how = how if request.start else _("from the beginning")
+        how += _(", then cut off") if request.sent < request.size else ""
         print(f"{request.client:<15} {request.what}  {request.sent / 1e6:,.1f} MB, {how}", flush=True)
     elif "/repo/files" in request.what or request.status in (421, 500):
-        print(f"{request.client:<15} was refused ({request.status}): {request.what!a}", flush=True)  # a: any console
+        refused = _("{client:<15} was refused ({status}): {what!a}")  # a: any console
+        print(refused.format(client=request.client, status=request.status, what=request.what), flush=True)
 
 
 def id_and_folder(argument):
@@ -379,23 +389,25 @@ def id_and_folder(argument):
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m qwen_helpers hub", description="Serve model folders to a room.")
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a model folder, or ID=FOLDER")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for a room (default: this computer only)")
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers hub", description=_("Serve model folders to a room."))
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help=_("a model folder, or ID=FOLDER"))
+    parser.add_argument("--host", default="127.0.0.1", help=_("0.0.0.0 for a room (default: this computer only)"))
     parser.add_argument("--port", type=int, default=8765)
     options = parser.parse_args(arguments)
     pairs = [id_and_folder(argument) for argument in options.folders]
     folders = dict(pairs)
     if len(folders) < len(pairs):
-        raise ValueError("Two of the folders have the same id: name them apart, as in Qwen/another=FOLDER.")
+        raise ValueError(_("Two of the folders have the same id: name them apart, as in Qwen/another=FOLDER."))
     with contextlib.suppress(KeyboardInterrupt), Hub(folders, options.host, options.port, report=print_request) as hub:
         for name, files in hub.models.items():
-            print(f"{name}: {len(files)} files, {sum(file.size for file in files.values()) / 1e6:,.1f} MB")
+            size = sum(file.size for file in files.values()) / 1e6
+            print(_("{name}: {count} files, {size:,.1f} MB").format(name=name, count=len(files), size=size))
         if options.host in ("127.0.0.1", "localhost"):
-            print(f"Serving on {hub.url}, for this computer only; --host 0.0.0.0 is for a room. Ctrl-C ends it.")
+            here = _("Serving on {url}, for this computer only; --host 0.0.0.0 is for a room. Ctrl-C ends it.")
+            print(here.format(url=hub.url))
         else:
             print(for_the_room(room_address() if options.host == "0.0.0.0" else options.host, hub.port))
-            print("Serving. Ctrl-C ends it.", flush=True)
+            print(_("Serving. Ctrl-C ends it."), flush=True)
         while True:
             time.sleep(1)
-    print("\nEnded.")
+    print("\n" + _("Ended."))

@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 
+from qwen_helpers.language import _
+
 # Packages in `hidden` are missing for the lines that follow, as in an environment where nobody installed them.
 HIDE = """
 import importlib.util, sys
@@ -53,5 +55,7 @@ def fresh(code: str, hide=(), folder=None, python=sys.executable, **variables) -
         said = [line for line in done.stderr.splitlines() if line.strip()] or [""]
         told = [line for line in said if line.startswith('["')]  # a destructor may write after it
         if not told:
-            raise RuntimeError(f"Python stopped with the code {done.returncode}: {said[-1]}")
+            raise RuntimeError(
+                _("Python stopped with the code {code}: {line}").format(code=done.returncode, line=said[-1])
+            )
         raise arrived(*json.loads(told[-1]))

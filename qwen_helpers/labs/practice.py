@@ -14,6 +14,7 @@ from pathlib import Path
 from qwen_helpers.download import endpoint_in_use, site_answers
 from qwen_helpers.folders import TINY_CHAT
 from qwen_helpers.labs.hub import Hub
+from qwen_helpers.language import _
 
 
 def modelscope_or_practice(model_id: str) -> bool:
@@ -28,7 +29,7 @@ def modelscope_or_practice(model_id: str) -> bool:
     os.environ["NO_PROXY"] = ",".join(filter(None, [proxied, "127.0.0.1,localhost"]))  # a hub here needs no proxy
     own = "//127.0.0.1" in endpoint_in_use()
     if not own and site_answers():
-        print("ModelScope answers.")
+        print(_("ModelScope answers."))
         return True
     folder = Path(tempfile.mkdtemp(prefix="qwen-practice-"))
     atexit.register(throw_away, folder, Path.cwd())
@@ -36,8 +37,8 @@ def modelscope_or_practice(model_id: str) -> bool:
     os.environ["MODELSCOPE_CACHE"] = os.environ["MODELSCOPE_HOME"] = str(folder / "modelscope")
     if not own:
         os.environ["MODELSCOPE_ENDPOINT"] = Hub({model_id: TINY_CHAT}).start().url  # it ends with the kernel
-        print("ModelScope does not answer. Check your connection if you want the real model.")
-    print("Practice: the course's own hub, the tiny model under the real name, a folder that is thrown away.")
+        print(_("ModelScope does not answer. Check your connection if you want the real model."))
+    print(_("Practice: the course's own hub, the tiny model under the real name, a folder that is thrown away."))
     return False
 
 

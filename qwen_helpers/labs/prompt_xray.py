@@ -5,8 +5,11 @@ Lesson 3 uses it to check a template by eye, lesson 9 to show which tokens a mod
 
 import html
 
+from qwen_helpers.columns import left
+from qwen_helpers.language import N_, _
+
 COLOURS = {"system": "#e8def8", "user": "#d3e8fd", "assistant": "#d8f0d8", "tool": "#fde7c8"}
-COLOURS |= {"learnt": "#9ad8a0", "only read": "#eeeeee"}  # of `xray_labels`
+LABELS = {N_("learnt"): "#9ad8a0", N_("only read"): "#eeeeee"}  # of `xray_labels`
 
 
 class XRay:
@@ -18,26 +21,37 @@ class XRay:
     def counts(self) -> dict[str, int]:
         """Tokens per role, markers included, in the order of their first appearance."""
         counts: dict[str, int] = {}
-        for _, role, _ in self.tokens:
+        for _text, role, _special in self.tokens:
             counts[role] = counts.get(role, 0) + 1
         return counts
 
     def __repr__(self) -> str:
-        rows = [f"{role or '(before the first role)':12} {count:5d} tokens" for role, count in self.counts().items()]
-        return "\n".join([*rows, f"{'total':12} {len(self.tokens):5d} tokens"])
+        before = _("(before the first role)")
+        rows = [
+            *((named(role) or before, count) for role, count in self.counts().items()),
+            (_("total"), len(self.tokens)),
+        ]
+        return "\n".join(_("{role} {count:5d} tokens").format(role=left(role, 12), count=count) for role, count in rows)
 
     def _repr_html_(self) -> str:
         spans = []
         for text, role, special in self.tokens:
-            style = f"background:{COLOURS.get(role, '#eee')};color:#222;border-right:1px solid #fff;"
+            style = f"background:{(COLOURS | LABELS).get(role, '#eee')};color:#222;border-right:1px solid #fff;"
             style += "font-weight:bold;color:#a3004c;" if special else ""
             shown = html.escape(text).replace("\n", "↵<br>")
             spans.append(f'<span style="{style}">{shown}</span>')
-        legend = ", ".join(f"{role or 'text'}: {count}" for role, count in self.counts().items())
+        text = _("text")
+        legend = ", ".join(f"{named(role) or text}: {count}" for role, count in self.counts().items())
+        tokens = _("Tokens: {legend}; {count} in all. Special tokens are bold; ↵ is a line break.")
         return (
             f'<div style="font-family:monospace;line-height:1.7">{"".join(spans)}</div>'
-            f"<p>Tokens: {legend}; {len(self.tokens)} in all. Special tokens are bold; ↵ is a line break.</p>"
+            f"<p>{tokens.format(legend=legend, count=len(self.tokens))}</p>"
         )
+
+
+def named(role: str) -> str:
+    """A label in the reader's language; a role's name is the same in all."""
+    return _(role) if role in LABELS else role
 
 
 def xray(tokenizer, messages) -> XRay:
@@ -61,7 +75,9 @@ def xray_labels(tokenizer, ids: list[int], labels: list[int]) -> XRay:
     A label of -100 means that the loss skips the token: the model reads it, and does not learn to write it.
     """
     if len(ids) != len(labels):
-        raise ValueError(f"{len(ids)} ids and {len(labels)} labels: give both of the same dialogue.")
+        raise ValueError(
+            _("{ids} ids and {labels} labels: give both of the same dialogue.").format(ids=len(ids), labels=len(labels))
+        )
     special = set(tokenizer.all_special_ids)
     parts = ["only read" if label == -100 else "learnt" for label in labels]
     return XRay([(readable(tokenizer, t), part, t in special) for t, part in zip(ids, parts, strict=True)])

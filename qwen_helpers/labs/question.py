@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from qwen_helpers.language import _
+
 MAX_TOKENS = int(os.environ.get("QWEN_SERVER_MAX_TOKENS", 512))  # of one answer
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=1000)]
@@ -125,12 +127,13 @@ def sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where, kind = ".".join(str(part) for part in first["loc"]), first["type"]
     if kind == "json_invalid":
-        return f"Your request is not JSON as it should be: {first['ctx']['error']}."
+        return _("Your request is not JSON as it should be: {error}.").format(error=first["ctx"]["error"])
     if kind == "extra_forbidden":
-        return f"This server takes no {where[:80]!r}: leave it out."
+        return _("This server takes no {name!r}: leave it out.").format(name=where[:80])
     if kind == "missing":
-        return f"Your request has no {where!r}: add it."
+        return _("Your request has no {name!r}: add it.").format(name=where)
     if where.startswith("messages") and where.endswith("content"):
-        return "This server takes text only: each message needs a role and a content that is text."
-    got = "" if isinstance(first["input"], dict | list) else f" and not {first['input']!r:.60}"
-    return f"{where[:80] or 'The request'}: {first['msg'].replace('Input should', 'it should')}{got}."
+        return _("This server takes text only: each message needs a role and a content that is text.")
+    got = "" if isinstance(first["input"], dict | list) else _(" and not {value!r:.60}").format(value=first["input"])
+    name, wrong = where[:80] or _("The request"), first["msg"].replace("Input should", "it should")
+    return f"{name}: {wrong}{got}."

@@ -6,6 +6,7 @@ import json
 import httpx
 
 from qwen_helpers.labs.question import Question
+from qwen_helpers.language import _
 
 ANSWER_S = 120  # seconds for an answer to be written
 
@@ -43,7 +44,9 @@ class Engine:
         with reached():
             answer = await self.http.post(path, json=body)
         if answer.is_error:
-            raise Refusal(400, f"The model's chat template refuses these messages: {said(answer.content)}")
+            raise Refusal(
+                400, _("The model's chat template refuses these messages: {why}").format(why=said(answer.content))
+            )
         return answer.json()
 
     async def lines(self, question: Question):
@@ -52,7 +55,7 @@ class Engine:
         with reached():
             async with self.http.stream("POST", "/v1/chat/completions", json=body) as answer:
                 if answer.is_error:
-                    raise Refusal(400, f"The engine refuses: {said(await answer.aread())}")
+                    raise Refusal(400, _("The engine refuses: {why}").format(why=said(await answer.aread())))
                 if not question.stream:
                     yield json.loads(await answer.aread())
                     return
@@ -60,7 +63,7 @@ class Engine:
                     if line.startswith("data: {"):
                         piece = json.loads(line[6:])
                         if "error" in piece:
-                            raise Refusal(500, f"The engine stopped this answer: {said(line[6:])}")
+                            raise Refusal(500, _("The engine stopped this answer: {why}").format(why=said(line[6:])))
                         yield piece
 
 
@@ -70,7 +73,9 @@ def reached():
     try:
         yield
     except httpx.HTTPError as error:
-        raise Refusal(500, f"The engine does not answer ({type(error).__name__}): tell your teacher.") from error
+        raise Refusal(
+            500, _("The engine does not answer ({kind}): tell your teacher.").format(kind=type(error).__name__)
+        ) from error
 
 
 def said(answer) -> str:
@@ -79,4 +84,4 @@ def said(answer) -> str:
         error = json.loads(answer)
         return str(error.get("error", error).get("message", error))[:300]
     except (ValueError, AttributeError):
-        return "it gives no reason"
+        return _("it gives no reason")

@@ -18,6 +18,7 @@ from qwen_helpers.engines.llama_cpp import convert
 from qwen_helpers.folders import TINY_CHAT, find_folder, model_folder
 from qwen_helpers.labs.class_list import TEACHER, make_keys, read_keys
 from qwen_helpers.labs.hub import room_address
+from qwen_helpers.language import _
 
 
 class Server:
@@ -88,13 +89,16 @@ class Server:
         end = time.monotonic() + seconds
         while (served := served_models(self.url)) is None:
             if self.process.poll() is not None or time.monotonic() > end:
-                state = f"did not answer within {seconds:.0f} s" if self.process.poll() is None else "ended"
+                state = _("did not answer within {seconds:.0f} s").format(seconds=seconds)
+                state = state if self.process.poll() is None else _("ended")
                 lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                last = lines[-1][:300] if lines else "nothing"
-                raise RuntimeError(f"The server {state} while it started. The last line of {self.log}: {last}")
+                last = lines[-1][:300] if lines else _("nothing")
+                failed = _("The server {state} while it started. The last line of {log}: {last}")
+                raise RuntimeError(failed.format(state=state, log=self.log, last=last))
             time.sleep(0.1)
         if self.process.poll() is not None or self.model not in served:
-            raise OSError(f"Port {self.port} was taken by another program in the meantime: start the server again.")
+            taken = _("Port {port} was taken by another program in the meantime: start the server again.")
+            raise OSError(taken.format(port=self.port))
 
     def close(self) -> None:
         """End the server. Answers that are being written are cut."""
@@ -128,8 +132,10 @@ def free_port(host: str, port: int | None = None) -> int:
             probe.bind((host, port or 0))
         except (OSError, OverflowError) as error:
             raise OSError(
-                f"The server cannot listen on {host}, port {port} ({error}): end the program that uses the port, or "
-                "leave `port` out for a free one; `host` is 127.0.0.1 for this computer or 0.0.0.0 for a room."
+                _(
+                    "The server cannot listen on {host}, port {port} ({error}): end the program that uses the port, "
+                    "or leave `port` out for a free one; `host` is 127.0.0.1 for this computer or 0.0.0.0 for a room."
+                ).format(host=host, port=port, error=error)
             ) from None
         return probe.getsockname()[1]
 
@@ -146,19 +152,19 @@ def served_models(url: str) -> list[str] | None:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m qwen_helpers serve", description="Serve a model to a class.")
-    parser.add_argument("model", nargs="?", help="a model folder or a GGUF file (default: the model of the lessons)")
-    parser.add_argument("--keys", help="the file of `python -m qwen_helpers keys`, with a key for each student")
-    parser.add_argument("--results", default="class.sqlite", help="keeps what the exercises' check says")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for a room (default: this computer only)")
+    parser = argparse.ArgumentParser(prog="python -m qwen_helpers serve", description=_("Serve a model to a class."))
+    parser.add_argument("model", nargs="?", help=_("a model folder or a GGUF file (default: the model of the lessons)"))
+    parser.add_argument("--keys", help=_("the file of `python -m qwen_helpers keys`, with a key for each student"))
+    parser.add_argument("--results", default="class.sqlite", help=_("keeps what the exercises' check says"))
+    parser.add_argument("--host", default="127.0.0.1", help=_("0.0.0.0 for a room (default: this computer only)"))
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--places", type=int, default=8, help="answers that are written at a time")
+    parser.add_argument("--places", type=int, default=8, help=_("answers that are written at a time"))
     parser.add_argument(
-        "--engine", metavar="URL", help="a vLLM that runs already and answers instead; MODEL is its model's name"
+        "--engine", metavar="URL", help=_("a vLLM that runs already and answers instead; MODEL is its model's name")
     )
     options = parser.parse_args(arguments)
     if options.engine and not options.model:
-        parser.error("--engine needs the name that the engine gives its model (--served-model-name), before it")
+        parser.error(_("--engine needs the name that the engine gives its model (--served-model-name), before it"))
     students = options.keys or ["you"]
     try:
         server = Server(
@@ -168,16 +174,18 @@ def main(arguments: list[str]) -> None:
         sys.exit(str(error))
     with server:
         here = f"{room_address()}:{server.port}" if options.host == "0.0.0.0" else f"127.0.0.1:{server.port}"
-        print(f"Serving {server.model}. Students write in a notebook:\n\nfrom qwen_helpers import Chat\n")
-        key = "THEIR KEY" if options.keys else server.api_key
+        print(_("Serving {model}. Students write in a notebook:").format(model=server.model))
+        print("\nfrom qwen_helpers import Chat\n")
+        key = _("THEIR KEY") if options.keys else server.api_key
         print(f'chat = Chat("http://{here}/v1", api_key="{key}")\n')
-        teacher = f"in {options.keys}" if options.keys else server.teacher_key
-        print(f"Who asks, who waits, who has solved what: {server.teacher_url}; the teacher's key is {teacher}.")
-        print("Ctrl-C ends it.", flush=True)
+        teacher = _("in {file}").format(file=options.keys) if options.keys else server.teacher_key
+        page = _("Who asks, who waits, who has solved what: {url}; the teacher's key is {teacher}.")
+        print(page.format(url=server.teacher_url, teacher=teacher))
+        print(_("Ctrl-C ends it."), flush=True)
         try:
             server.process.wait()
         except KeyboardInterrupt:
-            print("\nEnded.")
+            print("\n" + _("Ended."))
             return
-        last = (server.log.read_text(encoding="utf-8").strip().splitlines() or ["nothing"])[-1]
-        sys.exit(f"The server ended by itself. The last line of its log: {last}")
+        last = (server.log.read_text(encoding="utf-8").strip().splitlines() or [_("nothing")])[-1]
+        sys.exit(_("The server ended by itself. The last line of its log: {last}").format(last=last))

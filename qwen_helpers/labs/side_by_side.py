@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from qwen_helpers.columns import left, right
 from qwen_helpers.folders import course_root, find_folder
 from qwen_helpers.labs.speed import Peak
+from qwen_helpers.language import _
 
 HOMES = {"transformers": (".venv", "torch"), "ms-swift": (".venv", "torch"), "paddlenlp": (".venv-paddle", "paddle")}
 
@@ -49,7 +51,9 @@ def run_engine(engine: str, model_dir, messages: list[dict], max_new_tokens: int
             command, input=json.dumps(request), capture_output=True, encoding="utf-8", cwd=course_root()
         )
         if done.returncode:
-            raise RuntimeError(f"{engine} stopped with: {done.stderr.strip()[-1000:]}")
+            raise RuntimeError(
+                _("{engine} stopped with: {text}").format(engine=engine, text=done.stderr.strip()[-1000:])
+            )
         answer = json.loads((Path(folder) / "answer.json").read_text())
         return Run(engine=engine, logits=np.load(Path(folder) / "logits.npy"), **answer)
 
@@ -57,28 +61,32 @@ def run_engine(engine: str, model_dir, messages: list[dict], max_new_tokens: int
 def python_for(engine: str) -> str:
     """The Python of the environment in which `engine` is installed. Raises RuntimeError, with what to do."""
     if engine not in HOMES:
-        raise ValueError(f"There is no engine {engine!r}: choose transformers, ms-swift or paddlenlp.")
+        raise ValueError(
+            _("There is no engine {engine!r}: choose transformers, ms-swift or paddlenlp.").format(engine=engine)
+        )
     home, package = HOMES[engine]
     if find_spec(package):
         return sys.executable
     for python in (course_root() / home / "bin" / "python", course_root() / home / "Scripts" / "python.exe"):
         if python.exists():
             return str(python)
-    raise RuntimeError(f"{engine} needs the environment {home}: type `python course.py` in a terminal to make it.")
+    needs = _("{engine} needs the environment {home}: type `python course.py` in a terminal to make it.")
+    raise RuntimeError(needs.format(engine=engine, home=home))
 
 
 def comparison_table(reference: Run, *others: Run) -> str:
     """One row for each run; ids and logits are compared with the first one's."""
-    head = f"{'':<13} {'prompt':<7} {'answer':<7} {'first difference':<17} {'largest logit difference':<25}"
-    rows = [head + f"{'tokens/s':>8}  {'peak memory':>11}"]
+    wide = (13, 7, 7, 17, 25)
+    heads = ("", _("prompt"), _("answer"), _("first difference"), _("largest logit difference"))
+    rows = [" ".join(map(left, heads, wide)) + right(_("tokens/s"), 8) + "  " + right(_("peak memory"), 11)]
     for run in (reference, *others):
         part = first_difference(reference.answer, run.answer)
         same = [f"{len(run.prompt)}", f"{len(run.answer)}", "", ""]
         if run is not reference:
             gap = np.abs(run.logits - reference.logits).max()
-            same = ["equal" if run.prompt == reference.prompt else "DIFFERS", "equal" if part is None else "DIFFERS"]
-            same += ["none" if part is None else f"at position {part}", f"{gap:.1e}"]
-        cells = f"{run.engine:<13} {same[0]:<7} {same[1]:<7} {same[2]:<17} {same[3]:<25}"
+            same = [_("equal") if equal else _("DIFFERS") for equal in (run.prompt == reference.prompt, part is None)]
+            same += [_("none") if part is None else _("at position {part}").format(part=part), f"{gap:.1e}"]
+        cells = " ".join(map(left, (run.engine, *same), wide))
         rows.append(cells + f"{run.tokens_per_s:8.1f}  {run.peak_bytes / 1e9:8.2f} GB")
     return "\n".join(rows)
 

@@ -6,6 +6,8 @@ reader or for the model itself. No code runs but the functions that the reader h
 
 import json
 
+from qwen_helpers.language import _
+
 
 class ToolCallError(ValueError):
     """A model has written a call that cannot be read. The message is one sentence, which the model may be told, too."""
@@ -24,22 +26,26 @@ def parse(tokenizer, model, prompt: str, text: str, tools) -> dict:
     marks = get_response_template(tokenizer, model)
     if marks is None:
         raise ToolCallError(
-            f"transformers does not know how {model.config.model_type} marks a call: parse it yourself."
+            _("transformers does not know how {kind} marks a call: parse it yourself.").format(
+                kind=model.config.model_type
+            )
         )
     last = text.rpartition("</think>")[2].rpartition("<tool_call>\n")
     if last[1] and "</tool_call>" not in last[2]:
-        raise ToolCallError("The call is cut: raise max_new_tokens, or ask again.")
+        raise ToolCallError(_("The call is cut: raise max_new_tokens, or ask again."))
     try:
         message = tokenizer.parse_response(text, marks, prefix=prompt, tools=tools)
     except ValueError as error:
         reason = error.__cause__ or error
-        raise ToolCallError(f"The call is no valid JSON ({reason}): ask again.") from error
+        raise ToolCallError(_("The call is no valid JSON ({reason}): ask again.").format(reason=reason)) from error
     for call in message.get("tool_calls", []):
         function = call["function"]
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise ToolCallError("The call names no function: ask again.")
+            raise ToolCallError(_("The call names no function: ask again."))
         if not isinstance(function.setdefault("arguments", {}), dict):
-            raise ToolCallError(f"The arguments of {function['name']} are no JSON object: ask again.")
+            raise ToolCallError(
+                _("The arguments of {name} are no JSON object: ask again.").format(name=function["name"])
+            )
     if "thinking" in message:
         message["reasoning_content"] = message.pop("thinking")  # the name that chat templates read
     return {"content": "", **message}
@@ -49,7 +55,7 @@ def run_call(call: dict, functions: dict) -> dict:
     """The message with the role "tool" that answers `call`: the function's result as text, or its error.
 
     `functions` is {name: function}; a name that is not in it is refused. An error goes to the model, which may call
-    again with other arguments: it is what the model has to know, and no reason to stop.
+    again with other arguments: it is what the model has to know, in English as Python's own, and no reason to stop.
     """
     function = call["function"]
     try:

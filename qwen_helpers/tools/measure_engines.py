@@ -246,27 +246,30 @@ def share_of_weights(model_dir, tokens: int = 32) -> float:
 
 
 def gpu(sizes=("1.5b", "7b"), rounds: int = 5) -> dict:
-    """Seconds for 128 tokens of bfloat16 models with random weights, eager, and compiled over a static cache.
+    """Seconds for 128 tokens of 16-bit models with random weights, eager, and compiled over a static cache.
 
-    Medians of `rounds` greedy answers of exactly 128 tokens, after one that warms up. A model that does not fit into
-    the free memory of the first GPU is left out, and the table says so. Exits with one sentence where there is no GPU.
+    In bfloat16, or in float16 on a card without arithmetic for it (T4, V100, RTX 20), as in lesson 8. Medians of
+    `rounds` greedy answers of exactly 128 tokens, after one that warms up. A model that does not fit into the free
+    memory of the first GPU is left out, and the table says so. Exits with one sentence where there is no GPU.
     """
     import torch
 
     if not torch.cuda.is_available():
         sys.exit("There is no GPU that PyTorch can use here: run `python -m qwen_helpers measure engines` for the CPU.")
     memory = bandwidth("cuda", megabytes=2000)
-    result = {"card": torch.cuda.get_device_name(0), "bandwidth_gb_per_s": memory, "v100_s": V100_S, "models": {}}
-    print(f"{result['card']}, torch {torch.__version__}, memory {memory['best']:.0f} GB/s")
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    result = {"card": torch.cuda.get_device_name(0), "dtype": str(dtype).removeprefix("torch.")}
+    result |= {"bandwidth_gb_per_s": memory, "v100_s": V100_S, "models": {}}
+    print(f"{result['card']}, {result['dtype']}, torch {torch.__version__}, memory {memory['best']:.0f} GB/s")
     print(f"{'model':22} {'way':10} {'128 tokens':>11} {'tokens/s':>9} {'ceiling':>8} {'x V100':>7}")
     for size in sizes:
         model = shape(size)
         free = torch.cuda.mem_get_info()[0]
-        if model.weight_bytes("bfloat16") * 1.1 > free:
+        if model.weight_bytes(result["dtype"]) * 1.1 > free:
             print(f"{model.id:22} does not fit: {free / 1e9:.0f} GB are free")
             continue
-        limit = ceiling(model, "bfloat16", GPU_PROMPT + GPU_TOKENS // 2, memory["best"])
-        network = random_model(model, "cuda")
+        limit = ceiling(model, result["dtype"], GPU_PROMPT + GPU_TOKENS // 2, memory["best"])
+        network = random_model(model, "cuda").to(dtype)
         for way in ("eager", "compiled"):
             seconds = _gpu_seconds(network, way == "compiled", rounds)
             result["models"].setdefault(model.id, {"ceiling_tokens_per_s": limit})[f"{way}_s"] = seconds

@@ -21,6 +21,7 @@ import nbformat
 
 from qwen_helpers.folders import TINY_BASE, TINY_CHAT, TINY_THINKING, course_root, model_folder
 from qwen_helpers.labs.hub import id_and_folder
+from qwen_helpers.language import N_, _
 
 MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
 FILES = ("course.py", "pyproject.toml", "lock.txt", "lock-paddle.txt", "constraints.txt", "constraints-paddle.txt")
@@ -30,8 +31,11 @@ MORE = ("README.md", "CONTRIBUTING.md", "tests")  # speak of solutions and tests
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PADDLE_KERNEL = "qwen-paddle"  # lesson 7's
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
-FOLDED = "The solution is folded below each exercise: click the three dots."
-HALF_DAYS = (("morning", 9 * 60, 12 * 60 + 30), ("afternoon", 13 * 60 + 30, 17 * 60))  # minutes since midnight
+FOLDED = {  # what the lessons say of their solutions, in either language, and what the students' copies say
+    "The solution is folded below each exercise: click the three dots.": "Your teacher has the solutions.",
+    "答案折叠在每道练习下面：点三个点打开。": "答案在老师那里。",
+}
+HALF_DAYS = ((N_("morning"), 9 * 60, 12 * 60 + 30), (N_("afternoon"), 13 * 60 + 30, 17 * 60))  # minutes since midnight
 BREAK = 10  # minutes after each lesson
 
 
@@ -55,13 +59,15 @@ def write_pack(out, wheels=True, paddle=True, say=print):
     students = new / "students"
     students.mkdir()
 
-    say("The course, with and without its solutions")
+    say(_("The course, with and without its solutions"))
     copy_course(root, students / "course")
     copy_course(root, new / "solutions", *MORE)
     lessons = {}
-    for path in sorted((students / "course" / "notebooks").glob("*.ipynb")):
+    for path in sorted((students / "course" / "notebooks").rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         nbformat.write(student_notebook(notebook), path)
+        if path.parent.name == "zh":
+            continue
         if paddle or notebook.metadata.kernelspec.name != PADDLE_KERNEL:
             lessons[path.name] = notebook
 
@@ -70,7 +76,7 @@ def write_pack(out, wheels=True, paddle=True, say=print):
     chosen = names[0] if names else id_and_folder(str(model))[0].split("/")[1]
     models = {**tiny, chosen: model}
     for name, folder in models.items():
-        say(f"The model {name}, {megabytes(folder)} MB")
+        say(_("The model {name}, {size} MB").format(name=name, size=megabytes(folder)))
         shutil.copytree(folder, students / "models" / name, ignore=shutil.ignore_patterns(".*", "*.incomplete"))
     if wheels:
         collect_wheels(root, students / "wheels", SETS if paddle else SETS[:1], say)
@@ -100,12 +106,14 @@ def delete(pack):
 def refuse(root, *folders):
     """Raise PackError if the course in `root` holds no solutions, or if one of `folders` is not ours to replace."""
     if not (root / "tests").is_dir():
-        raise PackError("This is a students' copy, without solutions: make the pack in the course itself.")
+        raise PackError(_("This is a students' copy, without solutions: make the pack in the course itself."))
     for folder in folders:
         if root == folder or root in folder.parents:
-            raise PackError(f"{folder} lies in the course, which the pack copies: choose a folder outside of it.")
+            inside = _("{folder} lies in the course, which the pack copies: choose a folder outside of it.")
+            raise PackError(inside.format(folder=folder))
         if folder.exists() and not (folder / MARK).is_file() and (folder.is_file() or any(folder.iterdir())):
-            raise PackError(f"{folder} is there and is no teacher's pack: choose another folder, or rename that one.")
+            other = _("{folder} is there and is no teacher's pack: choose another folder, or rename that one.")
+            raise PackError(other.format(folder=folder))
 
 
 def copy_course(root, target, *more):
@@ -113,9 +121,10 @@ def copy_course(root, target, *more):
     rubbish = shutil.ignore_patterns("__pycache__", ".*")
     for name in (*FILES, *more):
         if name == "notebooks":
-            (target / name).mkdir()
-            for file in (root / name).glob("[0-9][0-9]_*.*"):
-                shutil.copy(file, target / name)
+            for folder in (name, f"{name}/zh"):
+                (target / folder).mkdir()
+                for file in (root / folder).glob("[0-9][0-9]_*.*"):
+                    shutil.copy(file, target / folder)
         elif (root / name).is_dir():
             shutil.copytree(root / name, target / name, ignore=rubbish)
         else:
@@ -129,9 +138,10 @@ def student_notebook(notebook):
 
     solutions = TagRemovePreprocessor(remove_cell_tags={"solution"}, enabled=True)
     for preprocessor in (solutions, ClearOutputPreprocessor(enabled=True)):
-        notebook, _ = preprocessor(notebook, {})
+        notebook = preprocessor(notebook, {})[0]
     for cell in notebook.cells:
-        cell.source = cell.source.replace(FOLDED, "Your teacher has the solutions.")
+        for folded, kept_back in FOLDED.items():
+            cell.source = cell.source.replace(folded, kept_back)
     return notebook
 
 
@@ -149,24 +159,26 @@ def collect_wheels(root, folder, sets, say=print):
     """
     pytorch = "torch==" + version("torch")  # +cpu: the CPU build, which pip finds on some indexes only
     with tempfile.TemporaryDirectory(prefix="qwen-pack-") as project:  # building leaves files behind
-        for name in ("pyproject.toml", "LICENSE", *(constraints for _, constraints in sets)):
+        for name in ("pyproject.toml", "LICENSE", *(constraints for extras, constraints in sets)):
             shutil.copy(root / name, project)
         command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--wheel-dir", str(folder)]
         if "+cpu" in pytorch:
-            say(f"PyTorch's CPU build, {pytorch}")
+            say(_("PyTorch's CPU build, {pytorch}").format(pytorch=pytorch))
             cpu = [*command, "--no-deps", pytorch]
             # Where pip's own places have no CPU build, course.py has it from PyTorch's index, too.
             if subprocess.run(cpu).returncode and subprocess.run([*cpu, "--index-url", PYTORCH_CPU]).returncode:
-                say("The CPU build is not to be had; collecting the default one, 3 GB.")
+                say(_("The CPU build is not to be had; collecting the default one, 3 GB."))
         for extras, constraints in sets:
-            say(f"Packages: {extras}")
+            say(_("Packages: {extras}").format(extras=extras))
             find = ["--find-links", str(folder)]
             # setuptools builds the course's own package on each computer; uv, from the first set, installs both
             installers = ["pip", "setuptools"] + ["uv"] * (constraints == SETS[0][1])
             wanted = [*find, "-c", constraints, *installers, f".[{extras}]"]
             if subprocess.run([*command, *wanted], cwd=project).returncode:
-                cure = "run again, or leave lesson 7 out with --no-paddle" if extras == "paddle" else "run again"
-                raise PackError(f"pip could not collect the packages: its last lines say why. Then {cure}.")
+                cure = _("run again, or leave lesson 7 out with --no-paddle") if extras == "paddle" else _("run again")
+                raise PackError(
+                    _("pip could not collect the packages: its last lines say why. Then {cure}.").format(cure=cure)
+                )
     for own in folder.glob("qwen_helpers-*.whl"):
         own.unlink()
 
@@ -201,11 +213,12 @@ def time_plan(lessons):
         length = 2 * reading  # as much again for the exercises: a rule and no measurement
         if now + length > end:
             day, name, now, end = next(half_days)
-            rows.append(f"| **Day {day}, {name}** | | |")
-        exercises = f"{clock(now + reading)} to {clock(now + length)}"
-        rows.append(f"| {title} | {clock(now)} to {clock(now + reading)} | {exercises} |")
+            rows.append(_("| **Day {day}, {name}** | | |").format(day=day, name=_(name)))
+        span = _("{begin} to {end}")
+        exercises = span.format(begin=clock(now + reading), end=clock(now + length))
+        rows.append(f"| {title} | {span.format(begin=clock(now), end=clock(now + reading))} | {exercises} |")
         now += length + BREAK
-    return "\n".join(["| lesson | read and run | exercises |", "|---|---|---|", *rows])
+    return "\n".join([_("| lesson | read and run | exercises |"), "|---|---|---|", *rows])
 
 
 def clock(minutes):
@@ -214,13 +227,15 @@ def clock(minutes):
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python course.py teach", description="Make the teacher's pack.")
-    parser.add_argument("out", metavar="OUT", help="the folder to make, outside of the course's")
-    parser.add_argument("--no-wheels", action="store_true", help="leave the packages out")
-    parser.add_argument("--no-paddle", action="store_true", help="leave lesson 7's packages out")
+    parser = argparse.ArgumentParser(prog="python course.py teach", description=_("Make the teacher's pack."))
+    parser.add_argument("out", metavar="OUT", help=_("the folder to make, outside of the course's"))
+    parser.add_argument("--no-wheels", action="store_true", help=_("leave the packages out"))
+    parser.add_argument("--no-paddle", action="store_true", help=_("leave lesson 7's packages out"))
     options = parser.parse_args(arguments)
     try:
         out = write_pack(options.out, not options.no_wheels, not options.no_paddle)
     except OSError as error:
-        sys.exit(f"The pack cannot be written ({error}): make room or choose another folder, then run again.")
-    print(f"Ready: {out}, {megabytes(out)} MB. How to use it in the room: {out / 'README.md'}")
+        failed = _("The pack cannot be written ({error}): make room or choose another folder, then run again.")
+        sys.exit(failed.format(error=error))
+    ready = _("Ready: {out}, {size} MB. How to use it in the room: {page}")
+    print(ready.format(out=out, size=megabytes(out), page=out / "README.md"))

@@ -35,7 +35,8 @@ class Edition(NamedTuple):
         """{file of the repository: the same among the sources}."""
         lessons = sorted((root / self.lessons).glob("[0-9][0-9]_*.*"))
         names = [file.name for file in lessons if file.suffix in (".ipynb", ".md")]
-        return {self.start: "index.md", **{f"{self.lessons}/{name}": f"lessons/{name}" for name in names}}
+        pages = {f"{self.lessons}/{name}": f"lessons/{name}" for name in names}
+        return {self.start: "index.md", **pages, self.troubles: "troubles/index.md"}
 
 
 ENGLISH = Edition("en", "", "English", "README.md", "notebooks", "TROUBLES.md", "Show the solution")
@@ -43,12 +44,8 @@ CHINESE = Edition("zh_CN", "zh/", "简体中文", "README.zh-CN.md", "notebooks/
 
 
 def editions(root: Path) -> list[Edition]:
-    """Those that have lessons. Where a Chinese page is missing, the English one stands in for it."""
-    chinese = CHINESE
-    for field in ("start", "troubles"):
-        if not (root / getattr(chinese, field)).exists():
-            chinese = chinese._replace(**{field: getattr(ENGLISH, field)})
-    return [edition for edition in (ENGLISH, chinese) if any((root / edition.lessons).glob("*.ipynb"))]
+    """Those that have lessons."""
+    return [edition for edition in (ENGLISH, CHINESE) if any((root / edition.lessons).glob("*.ipynb"))]
 
 
 class Pages:
@@ -56,28 +53,27 @@ class Pages:
 
     def __init__(self, root: Path, edition: Edition, out: Path, repository: str = ""):
         self.root, self.edition, self.out, self.repository = root, edition, out, repository
-        self.own = edition.pages(root) | {e.troubles: "troubles/index.md" for e in (ENGLISH, CHINESE)}
-        self.own |= {f"images/{file.name}": f"images/{file.name}" for file in (root / "images").iterdir()}
-        up = "../" * bool(edition.folder)
-        self.other = {
-            path: posixpath.join(up, other.folder, Path(page).with_suffix(".html").as_posix())
+        images = {f"images/{file.name}": f"images/{file.name}" for file in (root / "images").iterdir()}
+        self.own = edition.pages(root) | images
+        self.others = {
+            path: "../" * bool(edition.folder) + other.folder + re.sub(r"\.\w+$", ".html", page)
             for other in editions(root)
             for path, page in other.pages(root).items()
-            if path not in self.own
         }
 
     def write(self) -> None:
         shutil.copytree(self.root / "images", self.out / "images")
         for folder in ("lessons", "troubles"):
             (self.out / folder).mkdir()
-        for path, page in self.edition.pages(self.root).items():
+        (start, *lessons, troubles) = self.edition.pages(self.root).items()
+        for path, page in (start, *lessons):
             text = (self.root / path).read_text(encoding="utf-8")
             text = self.notebook(text, path, page) if path.endswith(".ipynb") else self.with_head(text, path, page)
             (self.out / page).write_text(text, encoding="utf-8")
         self.write_troubles()
+        contents = [page for _, page in (*lessons, troubles)]
         with (self.out / "index.md").open("a", encoding="utf-8") as file:
-            lessons = sorted(page for page in self.edition.pages(self.root).values() if page.startswith("lessons"))
-            file.write("\n".join(["", "```{toctree}", ":hidden:", ":titlesonly:", *lessons, "troubles/index.md", "```", ""]))
+            file.write("\n".join(["", "```{toctree}", ":hidden:", ":titlesonly:", *contents, "```", ""]))
 
     def notebook(self, text: str, path: str, page: str) -> str:
         """The lesson as it is stored; nothing is executed."""
@@ -94,7 +90,7 @@ class Pages:
         return nbformat.writes(notebook)
 
     def with_head(self, text: str, path: str, page: str, **more) -> str:
-        prose = [part for part in paragraphs(text)[1:] if not part.startswith(("[", "!", "<"))]
+        prose = [part for part in paragraphs(text)[1:] if not part.startswith(("[", "!", "<", "**English**"))]
         return head(prose[0], **more) + self.turn(text, path, page)
 
     def write_troubles(self) -> None:
@@ -123,14 +119,13 @@ class Pages:
             return f"{mark}[{text}]({target})"
         file, _, anchor = target.partition("#")
         file = posixpath.normpath(posixpath.join(posixpath.dirname(path), file)) if file else path
-        here = posixpath.dirname(page)
-        if self.own.get(file) == "troubles/index.md" and re.fullmatch(r"[A-Z]\d+", anchor):
-            return f"[{text}]({posixpath.relpath(f'troubles/{anchor}.md', here or '.')})"
-        if file in self.own:
-            return f"{mark}[{text}]({posixpath.relpath(self.own[file], here or '.')}{'#' * bool(anchor)}{anchor})"
-        if file in self.other:
-            return f'<a href="{posixpath.relpath(self.other[file], here or ".")}">{text}</a>'
-        return f"[{text}]({self.repository}/blob/main/{file})" if self.repository else text
+        place = self.own.get(file) or self.others.get(file)
+        if place is None:
+            return f"[{text}]({self.repository}/blob/main/{file})" if self.repository else text
+        if "troubles/index" in place and re.fullmatch(r"[A-Z]\d+", anchor):
+            place, anchor = place.replace("index", anchor), ""
+        url = posixpath.relpath(place, posixpath.dirname(page) or ".") + "#" * bool(anchor) + anchor
+        return f"{mark}[{text}]({url})" if file in self.own else f'<a href="{url}">{text}</a>'
 
     def picture(self, diagram: str, page: str) -> str:
         """A Mermaid diagram as an SVG file, since the browser would need a program of 3 MB to draw it."""
