@@ -44,7 +44,8 @@ def build(root: Path, out: Path, address: str = "", repository: str = "") -> Non
 
 def run_sphinx(edition: Edition, others: list[Edition], name: str, work: Path, address: str) -> None:
     """One edition: Sphinx knows one language at a time."""
-    settings = {"language": edition.language, "html_title": name, "nb_code_prompt_show": edition.folded}
+    settings = {"language": edition.language, "html_title": name}
+    settings.update({"nb_code_prompt_show": edition.folded, "nb_code_prompt_hide": edition.folded})
     settings["html_baseurl"] = address and urljoin(address, edition.folder)
     for other in others:  # one at most
         settings.update({"html_context.other": other.language, "html_context.other_name": other.name})

@@ -27,7 +27,7 @@ templates_path = ["templates"]
 sidebar = ("brand", "languages", "search", "scroll-start", "navigation", "scroll-end")
 html_sidebars = {"**": [f"sidebar/{name}.html" for name in sidebar]}
 html_context = {"other": "", "other_name": "", "other_way": ""}  # the other edition
-html_copy_source = html_use_index = html_domain_indices = False
+html_copy_source = html_show_copyright = html_use_index = html_domain_indices = False
 
 
 class Pairs(SearchEnglish):

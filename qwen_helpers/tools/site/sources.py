@@ -33,14 +33,16 @@ class Edition(NamedTuple):
 
     def pages(self, root: Path) -> dict[str, str]:
         """{file of the repository: the same among the sources}."""
-        lessons = sorted((root / self.lessons).glob("[0-9][0-9]_*.*"))
-        names = [file.name for file in lessons if file.suffix in (".ipynb", ".md")]
+        lessons = [file for file in (root / self.lessons).glob("[0-9][0-9]_*.*") if file.suffix in (".ipynb", ".md")]
+        names = [
+            file.name for file in sorted(lessons, key=lambda file: (file.name[:2], file.suffix))
+        ]  # then its appendix
         pages = {f"{self.lessons}/{name}": f"lessons/{name}" for name in names}
         return {self.start: "index.md", **pages, self.troubles: "troubles/index.md"}
 
 
-ENGLISH = Edition("en", "", "English", "README.md", "notebooks", "TROUBLES.md", "Show the solution")
-CHINESE = Edition("zh_CN", "zh/", "简体中文", "README.zh-CN.md", "notebooks/zh", "TROUBLES.zh-CN.md", "看答案")
+ENGLISH = Edition("en", "", "English", "README.md", "notebooks", "TROUBLES.md", "Solution")
+CHINESE = Edition("zh_CN", "zh/", "简体中文", "README.zh-CN.md", "notebooks/zh", "TROUBLES.zh-CN.md", "答案")
 
 
 def editions(root: Path) -> list[Edition]:
@@ -111,8 +113,8 @@ class Pages:
 
     def turn(self, text: str, path: str, page: str) -> str:
         """TEXT of the repository's file PATH as it must stand in the source PAGE."""
-        text = DIAGRAM.sub(lambda found: self.picture(found[1], page), text)
-        return LINK.sub(lambda found: self.link(*found.groups(), path, page) if found[3] else found[0], text)
+        text = LINK.sub(lambda found: self.link(*found.groups(), path, page) if found[3] else found[0], text)
+        return DIAGRAM.sub(lambda found: self.picture(found[1], page), text)
 
     def link(self, mark: str, text: str, target: str, path: str, page: str) -> str:
         if re.match(r"\w+:", target):
@@ -128,11 +130,11 @@ class Pages:
         return f"{mark}[{text}]({url})" if file in self.own else f'<a href="{url}">{text}</a>'
 
     def picture(self, diagram: str, page: str) -> str:
-        """A Mermaid diagram as an SVG file, since the browser would need a program of 3 MB to draw it."""
-        import mermaidx  # in the extra `site` only
+        """A Mermaid diagram as a file, with what it says to those who cannot see it."""
+        from qwen_helpers.tools.site.diagrams import draw  # needs what only the extra `site` has
 
         file = f"images/diagram-{sha256(diagram.encode()).hexdigest()[:8]}.svg"
-        (self.out / file).write_text(mermaidx.render(diagram).svg(), encoding="utf-8")
+        (self.out / file).write_text(draw(diagram), encoding="utf-8")
         alt = re.search(r"accDescr: (.*)", diagram)[1]
         return f"![{alt}]({posixpath.relpath(file, posixpath.dirname(page) or '.')})"
 
