@@ -6,6 +6,8 @@ import unicodedata
 import mermaidx
 from mermaidx.font_metrics import Font
 
+# Labels as SVG text, which is measured below, on lines as they were written.
+CONFIG = {"htmlLabels": False, "flowchart": {"htmlLabels": False, "wrappingWidth": 1000}}
 measure = Font.measure
 
 
@@ -21,6 +23,6 @@ Font.measure = measure_chinese
 
 def draw(diagram: str) -> str:
     """The SVG, in the size that the diagram needs and not in that of the page."""
-    svg = mermaidx.render(diagram).svg()
+    svg = mermaidx.render(diagram, config=CONFIG).svg()
     width, height = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg).groups()
     return svg.replace('width="100%"', f'width="{width}" height="{height}"', 1)
