@@ -39,7 +39,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 LOG = ROOT / ".venv-install.log"
 LANGUAGE = runpy.run_path(str(ROOT / "qwen_helpers/language.py"))  # the package itself needs a newer Python
-_ = LANGUAGE["_"]  # a text in the reader's language
+_, N_ = LANGUAGE["_"], LANGUAGE["N_"]  # a text in the reader's language; one that is translated when it is said
 WINDOWS = os.name == "nt"
 LINUX = sys.platform.startswith("linux")
 
@@ -54,7 +54,7 @@ LAB_SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},  # TROUBLES.md
 }
 LAB_IN_CHINESE = {"@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"}}
-FIRST_QUESTION = "What will this course teach me?"
+FIRST_QUESTION = N_("What will this course teach me?")  # tiny chat knows both
 LESSON = "01_environment.ipynb"
 LESSON_7 = ("notebooks/07_paddlenlp.ipynb", "notebooks/zh/07_paddlenlp.ipynb")
 
@@ -538,7 +538,7 @@ def module(name, *arguments):
 
 def first_answer(step):
     step(_("A first answer from the model"))
-    code = subprocess.call(module("qwen_helpers", "chat", FIRST_QUESTION), cwd=str(ROOT), env=child_env(**TINY))
+    code = subprocess.call(module("qwen_helpers", "chat", _(FIRST_QUESTION)), cwd=str(ROOT), env=child_env(**TINY))
     if code:
         note(_("The model gave no answer (exit code %d), so nothing else is started.") % code)
         sys.exit(code)

@@ -187,7 +187,8 @@ class Preflight:
             minutes = _("{minutes:,.1f} min").format(minutes=self.download_minutes)
             rows.append((_("download"), minutes, _("if the line keeps the speed you gave")))
         lines = [f"{left(name, 14)} {right(value, 9)}   {note}" for name, value, note in rows]
-        return "\n".join([f"{self.model} in {self.dtype}", *lines, self.advice])
+        head = _("{model} in {dtype}").format(model=self.model, dtype=self.dtype)
+        return "\n".join([head, *lines, self.advice])
 
     __repr__ = __str__
 

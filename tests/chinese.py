@@ -44,13 +44,19 @@ def bring_over(english, chinese):
     by_english = {cell.metadata.get("english"): cell for cell in texts}
     marks = {fingerprint(cell.source) for cell in english.cells}
     by_id = {cell.id: cell for cell in texts if cell.metadata.get("english") not in marks}
-    outputs = {cell.source: cell for cell in chinese.cells if cell.cell_type == "code"}
+    outputs: dict[str, list] = {}  # of cells with the same source in their order
+    for cell in chinese.cells:
+        if cell.cell_type == "code":
+            outputs.setdefault(cell.source, []).append(cell.outputs)
     cells = []
     for cell in english.cells:
         new = nbformat.from_dict(cell)
         if cell.cell_type == "code":
             new.source = source_in_zh(cell)
-            new.outputs = outputs[new.source].outputs if new.source in outputs else cell.outputs
+            if found := outputs.get(new.source):
+                new.outputs = found.pop(0)
+            else:
+                print(f"{cell.id} has English output: run tests/refresh.py for this lesson")
         else:
             known = by_english.get(fingerprint(cell.source)) or by_id.get(cell.id)
             new.source, new.metadata = (known.source, known.metadata) if known else (cell.source, {})

@@ -23,17 +23,17 @@ TITLES = {  # by group: in English, in Chinese
     "W": ("Windows", "Windows"),
 }  # fmt: skip
 TODAY = {
-    "changed": ("Today's versions say it with another text.", "现在的版本用另一段文字说它。"),
+    "changed": ("Today's versions say it with another text.", "现在的版本报的是另一段文字。"),
     "gone": ("It no longer happens with the tested versions.", "测试过的版本不再出现它。"),
     "old only": ("It takes an older version than the tested ones.", "只有比测试过的更旧的版本才会出现。"),
     "not raised here": (
         "No test raises it: it needs Windows, a Mac, a GPU, the internet or another program.",
-        "没有测试能引发它：需要 Windows、Mac、GPU、互联网或别的程序。",
+        "测试里没法复现它：需要 Windows、Mac、GPU、互联网或别的程序。",
     ),
 }
 WORDS = {
     "symptom": ("**{id}: {symptom}.** {cause}", "**{id}：{symptom}**。{cause}"),
-    "cure": ("**Cure:** {cure}", "**解决办法**：{cure}"), "others": ("Also as:", "也写作："),
+    "cure": ("**Cure:** {cure}", "**解决办法**：{cure}"), "others": ("Also as:", "也会报成："),
     "since": ("Since {version}.", "从 {version} 起。"), "until": ("Until {version}.", "到 {version} 为止。"),
     "lesson": ("lesson {number}", "第 {number} 课"), "see": ("See {places}.", "见 {places}。"), "comma": (", ", "、"),
 }  # fmt: skip

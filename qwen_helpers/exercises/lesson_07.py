@@ -46,7 +46,7 @@ def exercise_3(function):
     if repaired is None:
         return _("your function returns nothing: return a dictionary.")
     if not isinstance(repaired, dict):
-        return "return a dictionary."
+        return _("return a dictionary.")
     if "rope_parameters" not in repaired:
         return _("transformers 5 still needs rope_parameters: add to the dictionary, take nothing away.")
     if "rope_theta" not in repaired:

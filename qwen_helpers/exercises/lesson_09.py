@@ -32,11 +32,11 @@ def exercise_1(function):
     )
 
 
-def exercise_2(curves):
-    """`curves` is what the lesson's `learn` returns: the losses on the taught dialogues and on those held back."""
-    if not isinstance(curves, dict) or not curves.get("loss") or not curves.get("eval_loss"):
+def exercise_2(mended, before):
+    """Both are what the lesson's `learn` returns: the losses on the taught dialogues and on those held back."""
+    if not isinstance(mended, dict) or not mended.get("loss") or not mended.get("eval_loss"):
         return _("call learn(rank=..., learning_rate=..., epochs=...) and keep what it returns.")
-    taught, held_back = curves["loss"][-1], curves["eval_loss"]
+    taught, held_back, was = mended["loss"][-1], mended["eval_loss"], before["eval_loss"][-1]
     if not taught < 2:  # also true of a loss that is not a number
         return _(
             "the taught dialogues end at {taught:.1f}, so it has not learnt: more epochs, or another "
@@ -48,6 +48,11 @@ def exercise_2(curves):
             "the loss held back ends at {end:.2f} and was {lowest:.2f} at its value {place} of {count}: "
             "stop earlier, with fewer epochs."
         ).format(end=held_back[-1], lowest=min(held_back), place=lowest, count=len(held_back))
+    if held_back[-1] >= was:
+        return _(
+            "the loss held back ends at {end:.2f}, and section 8's at {was:.2f}: that is no better. Try other "
+            "epochs or another learning rate."
+        ).format(end=held_back[-1], was=was)
     return None
 
 

@@ -90,7 +90,7 @@ def _stopped(error):
     if isinstance(error, TypeError) and gathering or "bad yield" in str(error):
         return _(
             "asyncio.gather takes what ask(question) gives, without await, each as an argument of its own: "
-            "put a star before a list."
+            "put a star before a list of such calls, not before the questions."
         )
     if "await wasn't used" in str(error):
         return UNAWAITED

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from qwen_helpers.language import _
+from qwen_helpers.language import N_, _
 
 MAX_TOKENS = int(os.environ.get("QWEN_SERVER_MAX_TOKENS", 512))  # of one answer
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -122,6 +122,12 @@ class Switch(Strict):
     dropped: bool = True
 
 
+LIMITS = {  # pydantic's own words, which it has in English only
+    "less_than_equal": N_("it should be less than or equal to {le}"),
+    "greater_than_equal": N_("it should be greater than or equal to {ge}"),
+}
+
+
 def sentence(error: ValidationError) -> str:
     """The first thing that is wrong, and what to do about it."""
     first = error.errors(include_url=False)[0]
@@ -135,5 +141,6 @@ def sentence(error: ValidationError) -> str:
     if where.startswith("messages") and where.endswith("content"):
         return _("This server takes text only: each message needs a role and a content that is text.")
     got = "" if isinstance(first["input"], dict | list) else _(" and not {value!r:.60}").format(value=first["input"])
-    name, wrong = where[:80] or _("The request"), first["msg"].replace("Input should", "it should")
-    return f"{name}: {wrong}{got}."
+    name = where[:80] or _("The request")
+    wrong = _(LIMITS.get(kind, "")).format(**first.get("ctx", {})) or first["msg"].replace("Input should", "it should")
+    return _("{name}: {wrong}{got}.").format(name=name, wrong=wrong, got=got)

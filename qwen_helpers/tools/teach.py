@@ -21,7 +21,7 @@ import nbformat
 
 from qwen_helpers.folders import TINY_BASE, TINY_CHAT, TINY_THINKING, course_root, model_folder
 from qwen_helpers.labs.hub import id_and_folder
-from qwen_helpers.language import N_, _
+from qwen_helpers.language import N_, _, reader_language
 
 MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
 FILES = ("course.py", "pyproject.toml", "lock.txt", "lock-paddle.txt", "constraints.txt", "constraints-paddle.txt")
@@ -31,7 +31,7 @@ MORE = ("README.md", "CONTRIBUTING.md", "tests")  # speak of solutions and tests
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PADDLE_KERNEL = "qwen-paddle"  # lesson 7's
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
-FOLDED = {  # what the lessons say of their solutions, in either language, and what the students' copies say
+FOLDED = {  # what a lesson says of its solutions, and a student's copy in place of it
     "The solution is folded below each exercise: click the three dots.": "Your teacher has the solutions.",
     "答案折叠在每道练习下面：点三个点打开。": "答案在老师那里。",
 }
@@ -66,7 +66,7 @@ def write_pack(out, wheels=True, paddle=True, say=print):
     for path in sorted((students / "course" / "notebooks").rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         nbformat.write(student_notebook(notebook), path)
-        if path.parent.name == "zh":
+        if path.parent.name != "notebooks":  # in another language
             continue
         if paddle or notebook.metadata.kernelspec.name != PADDLE_KERNEL:
             lessons[path.name] = notebook
@@ -122,8 +122,8 @@ def copy_course(root, target, *more):
     for name in (*FILES, *more):
         if name == "notebooks":
             for folder in (name, f"{name}/zh"):
-                (target / folder).mkdir()
                 for file in (root / folder).glob("[0-9][0-9]_*.*"):
+                    (target / folder).mkdir(parents=True, exist_ok=True)
                     shutil.copy(file, target / folder)
         elif (root / name).is_dir():
             shutil.copytree(root / name, target / name, ignore=rubbish)
@@ -140,14 +140,15 @@ def student_notebook(notebook):
     for preprocessor in (solutions, ClearOutputPreprocessor(enabled=True)):
         notebook = preprocessor(notebook, {})[0]
     for cell in notebook.cells:
-        for folded, kept_back in FOLDED.items():
-            cell.source = cell.source.replace(folded, kept_back)
+        for folded, taken in FOLDED.items():
+            cell.source = cell.source.replace(folded, taken)
     return notebook
 
 
 def write_page(template, facts, file):
-    """Write the page `file`, in which the Jinja template of that name beside this module is filled in from `facts`."""
-    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    """Write the page `file`: the Jinja template of that name beside this module, in the reader's language, filled."""
+    template = Path(__file__).with_name(template)
+    text = (template.with_suffix(".zh.md") if reader_language() == "zh" else template).read_text(encoding="utf-8")
     page = jinja2.Template(text, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     file.write_text(page.render(facts).strip() + "\n", encoding="utf-8")
 
