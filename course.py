@@ -3,6 +3,7 @@
     python course.py            make .venv, install, get a first answer from a model, open JupyterLab on lesson 1
     python course.py test       the same set-up, then every test
     python course.py teach OUT  the same set-up, then a folder with everything for a class without internet
+    python course.py site [OUT] the lessons and the troubles as a website, in the folder _site; no PyTorch for this
     python course.py explain    what an error is and how it is mended: nothing is set up; paste it, or explain < FILE
 
 It prints what it does, step by step. You can stop it and start it again at any time: .venv and .venv-paddle, in which
@@ -220,7 +221,7 @@ class Environment:
     def complete(self, cpu=False):
         """True if nothing has to be installed."""
         stamp = self.read_stamp()
-        return self.fault(cpu) is None and stamp["pins"] == self.pins() and stamp["extras"] == list(self.extras)
+        return self.fault(cpu) is None and stamp["pins"] == self.pins() and set(self.extras) <= set(stamp["extras"])
 
     def remove(self):
         """Rename first, delete then: a kill in the middle leaves no half folder that looks like somebody else's."""
@@ -442,7 +443,7 @@ def install(step, env, extras, title, cpu=False):
         step(_("%s: installed") % title)
         return
     cuda = extras == "chat" and LINUX and not stamp["cpu_build"]
-    size = "3 GB" if cuda else _("about 450 MB") if env is PADDLE else _("about 200 MB")
+    size = "3 GB" if cuda else _("about %d MB") % {"paddle": 450, "site": 40}.get(extras, 200)
     step(_("%s: installing, %s") % (title, _("from the wheels") if OFFLINE else _("%s to download") % size))
     env.unfinished.write_text("")
     if extras == "chat" and stamp["cpu_build"] and not install_torch_cpu(must=cpu):
@@ -616,6 +617,20 @@ def make_pack(step, options):
     return hand_over(command, child_env(**OFFLINE))
 
 
+def make_site(step, options):
+    """The lessons and the troubles as a website. It needs no PyTorch; qwen_helpers/tools/site has the work."""
+    lock = lock_folder()
+    fault = MAIN.fault()
+    step(_("Environment .venv: ready") if fault is None else _("Environment .venv: making it"))
+    if fault is not None:
+        make_main(fault, options.cpu)
+    install(step, MAIN, "site", _("Sphinx and what it needs"))
+    if lock:
+        lock.close()
+    step(_("The site"))
+    return hand_over(module("qwen_helpers", "site", str(Path(options.out or "_site").absolute())), child_env())
+
+
 def explain(words):
     """What the course's catalogue knows of an error. It needs no environment: who asks may have failed to make one."""
     if sys.version_info < (3, 10):
@@ -629,10 +644,11 @@ def explain(words):
 def parse(arguments):
     parser = argparse.ArgumentParser(description=_("Start the course, test it, or prepare to teach it."))
     what = _(
-        "test: run every test; teach OUT: make the folder OUT for a class without internet; explain: what is this error"
+        "test: run every test; teach OUT: make the folder OUT for a class without internet; site [OUT]: make the"
+        " website; explain: what is this error"
     )
-    parser.add_argument("command", nargs="?", choices=["test", "teach", "explain"], help=what)
-    parser.add_argument("out", nargs="?", metavar="OUT", help=_("with teach: the folder to make"))
+    parser.add_argument("command", nargs="?", choices=["test", "teach", "site", "explain"], help=what)
+    parser.add_argument("out", nargs="?", metavar="OUT", help=_("with teach and site: the folder to make"))
     parser.add_argument("-k", metavar="NAME", help=_("with test: only tests whose name contains NAME"))
     parser.add_argument("--all", action="store_true", help=_("with test: also what takes long and changes rarely"))
     parser.add_argument("--no-lab", action="store_true", help=_("set up, show a first answer, stop before JupyterLab"))
@@ -651,13 +667,14 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if (options.k or options.all) and options.command != "test":
         parser.error(_("-k and --all go with test: course.py test -k NAME"))
-    if (options.command == "teach") != bool(options.out) or options.no_wheels and not options.out:
+    wants = options.command == "teach" or options.command == "site" and bool(options.out)
+    if bool(options.out) != wants or options.no_wheels and options.command != "teach":
         parser.error(_("a folder goes with teach, and --no-wheels too: course.py teach OUT --no-wheels"))
     told = options.key and re.match("https?://[^/]", options.class_url or "")
     if not told and (options.class_url, options.key) != (None, None) or told and (options.command or options.no_lab):
         parser.error(_("--class and --key go together, with JupyterLab: --class ADDRESS --key KEY, as you were given"))
-    if options.command == "test" and not (ROOT / "tests").exists():
-        sys.exit(_("This is a students' copy of the course, which holds no tests."))
+    if options.command in ("test", "site") and not (ROOT / "tests").exists():
+        sys.exit(_("This is a students' copy of the course, which holds no tests, and of which no site is made."))
     if options.wheels:
         use_wheels(options.wheels)
     if options.port and not port_free(options.port):
@@ -674,6 +691,8 @@ def main(arguments=None):
         return explain(words[1:])
     try:
         options = parse(words)
+        if options.command == "site":
+            return make_site(steps(3), options)
         step = steps(5 - options.no_paddle + (not options.command and not options.no_lab))
         set_up(step, options, None if options.command else first_answer)
         if options.command:

@@ -19,6 +19,7 @@ COMMANDS = {
     "gguf": ("engines.llama_cpp", N_("write a model to a GGUF file for llama.cpp, Ollama and LM Studio")),
     "measure": ("tools.measure", N_("measurements, each with a table and a line of JSON")),
     "teach": ("tools.teach", N_("make the teacher's pack")),
+    "site": ("tools.site", N_("make the course's website")),
     "train": ("tools.tiny_training", N_("train the three tiny models")),
 }
 

@@ -15,7 +15,7 @@ HEAD = "# The exact versions that {what} tested with: Python 3.10 to 3.12 on Lin
 HEAD += "# Written by `python tests/lock.py`.\n"
 # name: (for what, extras, what is needed beside them)
 LOCKS = {
-    "": ("this course was", ["lab", "fast", "test"], ["pip", "uv"]),
+    "": ("this course was", ["lab", "fast", "test", "site"], ["pip", "uv"]),
     "-paddle": ("the lesson on PaddleNLP was", ["paddle"], ["pip", "paddle2onnx>=2.1"]),
 }
 

@@ -1071,9 +1071,32 @@ def test_what_goes_with_teach(course, capsys, arguments):
     assert stop.value.code == 2 and "course.py teach OUT" in capsys.readouterr().err
 
 
-def test_a_students_copy_says_that_it_holds_no_tests(course):
+@pytest.mark.parametrize("command", ["test", "site"])
+def test_a_students_copy_says_that_it_holds_no_tests(course, command):
     (course.ROOT / "tests").rmdir()
-    assert "students' copy" in sentence(course.main, ["test"])
+    assert "students' copy" in sentence(course.main, [command])
+
+
+def test_the_site_installs_its_builder_and_no_pytorch(course, handed, tmp_path, capsys):
+    assert course.main(["site", str(tmp_path / "my site")]) == 7
+    assert course.programs.started == ["venv", "uv", "--version", "[site]"]
+    (command, _) = handed[0]
+    assert command[-3:] == ["qwen_helpers", "site", str(tmp_path / "my site")]
+    numbers = [line.split("]")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert numbers == ["[1/3", "[2/3", "[3/3"]
+
+
+def test_the_course_and_its_site_share_the_environment(course, handed):
+    course.main(["site"])
+    assert handed[0][0][-1] == str(Path("_site").absolute()) and not course.MAIN.complete()
+    assert "venv" not in set_up(course) and course.MAIN.complete()
+    assert course.MAIN.read_stamp()["extras"] == ["site", "chat", "lab,test"] and set_up(course) == []
+
+
+@pytest.mark.parametrize("arguments", [["site", "--no-wheels"], ["site", "out", "--no-wheels"]])
+def test_what_does_not_go_with_site(course, arguments):
+    with pytest.raises(SystemExit):
+        course.parse(arguments)
 
 
 # ---- real runs -------------------------------------------------------------------------------------------------------

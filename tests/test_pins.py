@@ -74,7 +74,7 @@ def pins_for(env, python, system):
 @pytest.mark.parametrize("python", [f"{major}.{minor}" for major, minor in course.PYTHONS])
 def test_every_requirement_has_one_exact_pin_in_its_range(env, python, system):
     pins = pins_for(env, python, system)
-    optional = ["fast"] if env is course.MAIN else []  # a reader may add it; course.py does not
+    optional = ["fast", "site"] if env is course.MAIN else []  # a reader may add the one; `course.py site` the other
     for requirement in [Requirement(text) for text in PROJECT["dependencies"]] + wanted(env, *optional):
         if requirement.marker and not requirement.marker.evaluate(environment_of(python, system)):
             continue  # lesson 8's engine has no wheels for Python 3.10
