@@ -118,7 +118,7 @@ class Chat:
                     _(
                         "The history holds a message with the role {role!r}: it must be one of {roles}, since "
                         "Qwen2.5's chat template leaves out any other without an error."
-                    ).format(role=message["role"], roles=", ".join(ROLES))
+                    ).format(role=message["role"], roles=_(", ").join(ROLES))
                 )
         settings, context = {**self.generation, **generation}, self.engine.context
         thinking = settings.pop("enable_thinking", None)

@@ -165,7 +165,7 @@ def _torch():
     available = torch.cuda.is_available()
     cards = [_capability(torch, number) for number in range(torch.cuda.device_count())] if available else []
     sees = _("torch.cuda.is_available() is {available}").format(available=available)
-    return ", ".join([build, sees, *cards])
+    return _(", ").join([build, sees, *cards])
 
 
 def _capability(torch, number):
@@ -190,7 +190,7 @@ def _variables():
     found = [_("{name} is set").format(name=name) for name in secret]
     shown = {name: mask(os.environ[name]) for name in OPEN_VARIABLES if os.environ.get(name)}
     found += [_("{name} is {value}").format(name=name, value=value) for name, value in shown.items()]
-    return ", ".join(found) or _("none of {names}").format(names=", ".join((*SECRET_VARIABLES, *OPEN_VARIABLES)))
+    return _(", ").join(found) or _("none of {names}").format(names=_(", ").join((*SECRET_VARIABLES, *OPEN_VARIABLES)))
 
 
 def _packages():
@@ -204,7 +204,7 @@ def _packages():
         here = left(version or _("missing"), 14)
         yield f"  {name:<13} {here} {_compare(version, tested.get(name))}".rstrip()
     if absent := [name for name in GPU_PACKAGES if name not in gpu]:
-        yield _("  not here, and needed by no lesson: {names}").format(names=", ".join(absent))
+        yield _("  not here, and needed by no lesson: {names}").format(names=_(", ").join(absent))
 
 
 def _import_error(name):

@@ -20,7 +20,7 @@ def bits(dtype) -> float:
     """Bits per weight of a dtype, given as "bfloat16" or torch.bfloat16. Raises ValueError for an unknown one."""
     name = str(dtype).removeprefix("torch.")
     if name not in BITS:
-        raise ValueError(_("Unknown dtype {name!r}: use one of {names}.").format(name=name, names=", ".join(BITS)))
+        raise ValueError(_("Unknown dtype {name!r}: use one of {names}.").format(name=name, names=_(", ").join(BITS)))
     return BITS[name]
 
 

@@ -97,7 +97,7 @@ def file_bytes(model: Model, kind: str) -> int:
     }
     if kind not in layouts:
         raise ValueError(
-            _("Unknown kind of file {kind!r}: use one of {names}.").format(kind=kind, names=", ".join(layouts))
+            _("Unknown kind of file {kind!r}: use one of {names}.").format(kind=kind, names=_(", ").join(layouts))
         )
     if model.experts or model.linear:
         raise ValueError(
@@ -327,7 +327,7 @@ def _model_of(name, config, folder) -> Model:
 
     model_type = str(text.get("model_type") or config.get("model_type"))
     if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
+        known = _(", ").join(FAMILIES)
         raise ModelFolderError(
             _("config.json in {folder} has model_type {model_type!r}; preflight knows {known}.").format(
                 folder=folder, model_type=model_type, known=known
@@ -480,7 +480,7 @@ def training_memory(
     nowhere or of an unknown family.
     """
     if way not in WAYS:
-        raise ValueError(_("Unknown way {way!r}: use one of {names}.").format(way=way, names=", ".join(WAYS)))
+        raise ValueError(_("Unknown way {way!r}: use one of {names}.").format(way=way, names=_(", ").join(WAYS)))
     found, size = look_up_model(model)[0], round(bits(dtype) / 8)
     if found.experts:
         raise ValueError(
@@ -569,7 +569,7 @@ def training_seconds(model, way="lora", *, tflops: float, tokens=512) -> float:
     nothing was measured: plan for twice the time, for a T4, whose 70 watts hold it back, more.
     """
     if way not in WAYS:
-        raise ValueError(_("Unknown way {way!r}: use one of {names}.").format(way=way, names=", ".join(WAYS)))
+        raise ValueError(_("Unknown way {way!r}: use one of {names}.").format(way=way, names=_(", ").join(WAYS)))
     found = look_up_model(model)[0]
     read = found.active_body_parameters + found.vocabulary * found.hidden
     operations = tokens * read * (8 if way == "full" else 6)

@@ -99,6 +99,16 @@ def test_goals_equal_the_summary(pair):
     assert len(goals) == len(re.findall(r"^- (.+)$", pair[0].cells[0].source, re.MULTILINE))
 
 
+def test_the_readme_lists_every_lesson_with_its_minutes(pair):
+    minutes = re.search(r"\*\*时间\*\*\D*?(\d+) 分钟", pair[1].cells[0].source)[1]
+    assert minutes == re.search(r"\*\*Time:\*\* (\d+) minutes", pair[0].cells[0].source)[1]
+    number, title = re.match(r"# 第 (\d+) 课：(.+)", pair[1].cells[0].source).groups()
+    rows = [line for line in PAGES[0].read_text(encoding="utf-8").splitlines() if line.startswith(f"| {number} | [")]
+    assert (
+        len(rows) == 1 and rows[0].startswith(f"| {number} | [{title}](notebooks/zh/") and f"| {minutes} |" in rows[0]
+    )
+
+
 @pytest.mark.parametrize("path", [*(ZH / path.name for path in LESSONS), *PAGES], ids=lambda path: path.stem)
 def test_links_lead_to_chinese_pages(path):
     text = markdown(read(path)) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ def test_student_notebooks_differ_in_solutions_and_outputs_only(pack):
 
 
 def test_links_and_pictures_of_the_student_notebooks_resolve(pack):
-    for path in (pack / "students/course/notebooks").glob("*.ipynb"):
+    for path in (pack / "students/course/notebooks").rglob("*.ipynb"):
         check_links(path, markdown(read(path)))
     for page in (pack / "students/course").glob("*.md"):
         check_links(page, page.read_text(encoding="utf-8"))
@@ -78,19 +78,23 @@ def test_links_and_pictures_of_the_student_notebooks_resolve(pack):
 
 def test_the_rest_of_both_courses_is_the_course(pack):
     students, solutions = files(pack / "students/course"), files(pack / "solutions")
-    del students["README.md"]  # the students' own
+    del students["README.md"], students["README.zh-CN.md"]  # the students' own
     for name, content in {**students, **solutions}.items():
         if name.startswith("notebooks/") and name.endswith(".ipynb"):
             assert solutions[name] == (ROOT / name).read_bytes()
         else:
             assert content == (ROOT / name).read_bytes(), name
-    teachers = {name for name in solutions if name.startswith("tests/")} | {"README.md", "CONTRIBUTING.md"}
+    teachers = {name for name in solutions if name.startswith("tests/")} | {
+        "README.md",
+        "README.zh-CN.md",
+        "CONTRIBUTING.md",
+    }
     assert set(solutions) - teachers == set(students)
     assert not [name for name in solutions if "__pycache__" in name or name.split("/")[0].startswith(".")]
     kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if kept.returncode == 0:  # nothing of the repository is forgotten
         missing = set(kept.stdout.split()) - set(solutions)
-        assert all(name.startswith(".") for name in missing), missing
+        assert all(name.startswith(".") or name == "notebooks/zh/TERMINOLOGY.md" for name in missing), missing
 
 
 def test_what_the_class_gets(pack):
@@ -125,6 +129,18 @@ def test_the_students_readme_speaks_of_what_students_have(pack):
         assert f"| {number} | [{title}](notebooks/{path.name}) | {minutes} |" in readme
     shown = subprocess.run([sys.executable, ROOT / "course.py", "--help"], capture_output=True, text=True).stdout
     assert set(re.findall(r"^\| `(--[\w-]+)", readme, re.MULTILINE)) <= set(re.findall(r"--[\w-]+", shown))
+
+
+def test_the_chinese_edition_of_the_students_course(pack):
+    course = pack / "students/course"
+    readme = (course / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert not re.search(r"答案|course\.py (test|teach)|教师包|CONTRIBUTING", readme) and "{" not in readme
+    for path in LESSONS:
+        notebook = read(course / "notebooks/zh" / path.name)
+        assert not [cell for cell in notebook.cells if "solution" in tags(cell)]
+        number, title = re.match(r"# 第 (\d+) 课：(.+)", notebook.cells[0].source).groups()
+        assert f"| {number} | [{title}](notebooks/zh/{path.name}) | " in readme
+        assert "折叠在每道练习" not in json.dumps(notebook, ensure_ascii=False)
 
 
 def commands(page):

@@ -71,7 +71,7 @@ def convert(model_dir, out, precision: str = "f16") -> Path:
     if has_linear_attention(source):
         options.insert(0, "--no-mtp")  # the head that guesses a second token; transformers leaves it out, too
     try:
-        run_offline("llama.cpp's converter", [sys.executable, "-X", "utf8", "-m", __name__, *options], source, first)
+        run_offline(_("llama.cpp's converter"), [sys.executable, "-X", "utf8", "-m", __name__, *options], source, first)
         if precision == "q4_0":
             _quantize(whole, part)
         os.replace(part, out)

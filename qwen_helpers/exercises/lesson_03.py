@@ -20,7 +20,7 @@ def exercise_1(answer):
     if answer == encoded["input_ids"]:
         return _("these are the ids; the answer is how many there are: len(...) of the list.")
     if answer == len(encoded):
-        keys = " and ".join(encoded)
+        keys = _(" and ").join(encoded)
         return _(
             'the tokenizer returns a dict, and len(...) counts its keys, {keys}: count the list under "input_ids".'
         ).format(keys=keys)
@@ -39,7 +39,7 @@ def exercise_2(answer):
     roles = [message["role"] for message in answer]
     if roles != ["system", "user", "assistant", "user"]:
         return _("the roles must be system, user, assistant, user; yours are {roles}.").format(
-            roles=", ".join(map(str, roles))
+            roles=_(", ").join(map(str, roles))
         )
     if any(not isinstance(message["content"], str) or not message["content"].strip() for message in answer):
         return _("each content is text, and none may be empty.")

@@ -36,7 +36,7 @@ def exercise_2(function):
         return _('pass the function itself, without brackets behind it: check("5.2", top_p).')
     given = [0.5, 0.2, 0.15, 0.1, 0.05]
     for p, kept in ((0.8, 3), (0.4, 1), (0.6, 2), (1.0, 5)):
-        for_this = f"for p={p} "
+        for_this = _("for p={p} ").format(p=p)
         answer = call(function, list(given), p, asked=for_this)
         if not isinstance(answer, (list, tuple)) or not all(isinstance(value, (int, float)) for value in answer):
             return _("return a list of numbers, and not {answer!r}.").format(answer=answer)

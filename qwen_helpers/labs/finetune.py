@@ -112,7 +112,7 @@ def check_messages(messages: list) -> str | None:
         role, content = message["role"], message["content"]
         if role not in ROLES:
             close = difflib.get_close_matches(str(role).lower(), ROLES, n=1)
-            meant = _("use one of {roles}.").format(roles=", ".join(ROLES))
+            meant = _("use one of {roles}.").format(roles=_(", ").join(ROLES))
             meant = _("did you mean {close!r}?").format(close=close[0]) if close else meant
             return _("message {number} has the role {role!r}: {meant}").format(
                 number=position + 1, role=role, meant=meant

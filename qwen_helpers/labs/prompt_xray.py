@@ -41,7 +41,7 @@ class XRay:
             shown = html.escape(text).replace("\n", "↵<br>")
             spans.append(f'<span style="{style}">{shown}</span>')
         text = _("text")
-        legend = ", ".join(f"{named(role) or text}: {count}" for role, count in self.counts().items())
+        legend = _(", ").join(f"{named(role) or text}: {count}" for role, count in self.counts().items())
         tokens = _("Tokens: {legend}; {count} in all. Special tokens are bold; ↵ is a line break.")
         return (
             f'<div style="font-family:monospace;line-height:1.7">{"".join(spans)}</div>'

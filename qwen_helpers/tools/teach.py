@@ -26,8 +26,10 @@ from qwen_helpers.language import N_, _, reader_language
 MARK = "teachers-pack.json"  # without it a folder is not ours, and is left alone
 FILES = ("course.py", "pyproject.toml", "lock.txt", "lock-paddle.txt", "constraints.txt", "constraints-paddle.txt")
 FILES += ("environment.yml", "conftest.py")
-FILES += ("TROUBLES.md", "LICENSE", "images", "qwen_helpers", "notebooks")
-MORE = ("README.md", "CONTRIBUTING.md", "tests")  # speak of solutions and tests; students get a README of their own
+FILES += ("TROUBLES.md", "TROUBLES.zh-CN.md", "LICENSE", "images", "qwen_helpers", "notebooks")
+# These speak of solutions and tests; students get a README of their own.
+MORE = ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "tests")
+READMES = {"en": "README.md", "zh": "README.zh-CN.md"}
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 PADDLE_KERNEL = "qwen-paddle"  # lesson 7's
 SETS = (("lab,test", "constraints.txt"), ("paddle", "constraints-paddle.txt"))  # as course.py installs them
@@ -62,14 +64,13 @@ def write_pack(out, wheels=True, paddle=True, say=print):
     say(_("The course, with and without its solutions"))
     copy_course(root, students / "course")
     copy_course(root, new / "solutions", *MORE)
-    lessons = {}
+    lessons = {language: {} for language in READMES}
     for path in sorted((students / "course" / "notebooks").rglob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         nbformat.write(student_notebook(notebook), path)
-        if path.parent.name != "notebooks":  # in another language
-            continue
         if paddle or notebook.metadata.kernelspec.name != PADDLE_KERNEL:
-            lessons[path.name] = notebook
+            name = path.relative_to(students / "course").as_posix()
+            lessons["zh" if path.parent.name == "zh" else "en"][name] = notebook
 
     tiny = {"tiny-chat": TINY_CHAT, "tiny-base": TINY_BASE, "tiny-thinking": TINY_THINKING}
     names = [name for name, folder in tiny.items() if folder == model]
@@ -83,9 +84,11 @@ def write_pack(out, wheels=True, paddle=True, say=print):
 
     facts.update(wheels=wheels, paddle=paddle, megabytes=megabytes(students / "wheels"))
     facts.update(model=chosen, tiny=chosen in tiny, models=[f"`{name}`" for name in models])
-    facts.update(plan=time_plan(lessons), lessons=lesson_table(lessons), pause=BREAK)
-    write_page("teach_page.md", facts, new / "README.md")
-    write_page("teach_student.md", facts, students / "course" / "README.md")
+    facts.update(plan=time_plan(lessons[reader_language()]), pause=BREAK)
+    write_page("teach_page", facts, new / "README.md", reader_language())
+    for language, readme in READMES.items():
+        facts.update(lessons=lesson_table(lessons[language]))
+        write_page("teach_student", facts, students / "course" / readme, language)
     shutil.make_archive(str(students / "course"), "zip", students, "course")
     delete(old)
     if out.exists():
@@ -145,10 +148,10 @@ def student_notebook(notebook):
     return notebook
 
 
-def write_page(template, facts, file):
-    """Write the page `file`: the Jinja template of that name beside this module, in the reader's language, filled."""
-    template = Path(__file__).with_name(template)
-    text = (template.with_suffix(".zh.md") if reader_language() == "zh" else template).read_text(encoding="utf-8")
+def write_page(template, facts, file, language):
+    """Write the page `file`: the Jinja template of that name beside this module, in this language, filled."""
+    name = f"{template}{'.zh' if language == 'zh' else ''}.md"
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
     page = jinja2.Template(text, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     file.write_text(page.render(facts).strip() + "\n", encoding="utf-8")
 
@@ -192,16 +195,16 @@ def megabytes(folder):
 def title_and_minutes(notebook):
     """(title, minutes of reading and running) as the first cell of a lesson gives them."""
     head = notebook.cells[0].source
-    return re.match(r"# (.+)", head)[1], int(re.search(r"\*\*Time:\*\* (\d+) minutes", head)[1])
+    return re.match(r"# (.+)", head)[1], int(re.search(r"\*\*(?:Time:|时间)\*\*\D*?(\d+) (?:minutes|分钟)", head)[1])
 
 
 def lesson_table(lessons):
-    """The rows "number, lesson, minutes" of the students' README, from {file name: notebook}."""
+    """The rows "number, lesson, minutes" of the students' README, from {file: notebook}."""
     rows = []
     for name, notebook in lessons.items():
         title, minutes = title_and_minutes(notebook)
-        number, title = re.fullmatch(r"Lesson (\d+): (.+)", title).groups()
-        rows.append(f"| {number} | [{title}](notebooks/{name}) | {minutes} |")
+        number, title = re.fullmatch(r"(?:Lesson |第 )(\d+)(?:: | 课：)(.+)", title).groups()
+        rows.append(f"| {number} | [{title}]({name}) | {minutes} |")
     return "\n".join(rows)
 
 
