@@ -40,12 +40,13 @@ class JupyterLab:
     `url(NAME)` is the address of a lesson.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, settings: dict = LAB_SETTINGS):
+        self.folder, self.settings = folder, settings
         ignore = shutil.ignore_patterns(".ipynb_checkpoints", "models", "__pycache__")
         for name in ("notebooks", "images", "qwen_helpers"):
             shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-        shutil.copy(ROOT / "TROUBLES.md", folder)
+        for name in ("TROUBLES.md", "TROUBLES.zh-CN.md"):
+            shutil.copy(ROOT / name, folder)
 
     def __enter__(self):
         with socket.socket() as server:
@@ -53,7 +54,7 @@ class JupyterLab:
             self.port = server.getsockname()[1]
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--IdentityProvider.token="]
         command += [f"--ServerApp.root_dir={self.folder}", f"--ServerApp.port={self.port}"]
-        for plugin, settings in {**LAB_SETTINGS, "@jupyterlab/notebook-extension:tracker": WHOLE}.items():
+        for plugin, settings in {**self.settings, "@jupyterlab/notebook-extension:tracker": WHOLE}.items():
             file = self.folder / "settings" / f"{plugin.replace(':', '/')}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(settings), encoding="utf-8")

@@ -14,6 +14,7 @@ from lab import QUIET, ROOT, JupyterLab, chromium
 from playwright.sync_api import sync_playwright
 from test_browser import answers, ask, open_box, until
 
+from course import LAB_IN_CHINESE, LAB_SETTINGS
 from qwen_helpers.folders import TINY_CHAT
 from qwen_helpers.labs.class_load import class_plan, run_class
 from qwen_helpers.labs.serve import Server
@@ -38,11 +39,11 @@ def lesson(page, lab, name: str, heading: str, image: str) -> None:
     print(f"images/{image}: {os.path.getsize(IMAGES / image) // 1000} kB")
 
 
-def chat_box(page, lab, image: str) -> None:
+def chat_box(page, lab, name: str, menu: tuple[str, str], image: str) -> None:
     """The chat box of lesson 4 after two questions."""
-    page.goto(lab.url("04_streaming"))
+    page.goto(lab.url(name))
     page.wait_for_selector(".jp-Notebook h1")
-    open_box(page)
+    open_box(page, *menu)
     ask(page, "写一个 Python 函数。")
     until(lambda: len(answers(page)) == 2)
     time.sleep(1)
@@ -76,12 +77,23 @@ def teachers_page(page, image: str) -> None:
     print(f"images/{image}: {os.path.getsize(IMAGES / image) // 1000} kB")
 
 
+EDITIONS = {  # language: the lessons' folder, what follows a picture's name, settings, heading, menu
+    "en": ("", "", LAB_SETTINGS, "3. The prompt that the model really reads", ("Run", "Run All Cells")),
+    "zh": ("zh/", ".zh", LAB_SETTINGS | LAB_IN_CHINESE, "3. 模型真正读到的提示词", ("运行", "运行所有单元格")),
+}
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder, JupyterLab(Path(folder)) as lab, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(60_000)
-        lesson(page, lab, "03_basic_chat", "3. The prompt that the model really reads", "lesson3.png")
-        chat_box(page, lab, "chat_box.png")
-        teachers_page(browser.new_page(viewport={"width": 1000, "height": 700}), "teacher_page.png")
-        browser.close()
+    for language, (folder, ending, settings, heading, menu) in EDITIONS.items():
+        os.environ["QWEN_LANG"] = language
+        with (
+            tempfile.TemporaryDirectory() as place,
+            JupyterLab(Path(place), settings) as lab,
+            sync_playwright() as playwright,
+        ):
+            browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.set_default_timeout(60_000)
+            lesson(page, lab, f"{folder}03_basic_chat", heading, f"lesson3{ending}.png")
+            chat_box(page, lab, f"{folder}04_streaming", menu, f"chat_box{ending}.png")
+            teachers_page(browser.new_page(viewport={"width": 1000, "height": 700}), f"teacher_page{ending}.png")
+            browser.close()

@@ -9,6 +9,7 @@ import pytest
 from lab import JupyterLab
 
 from qwen_helpers.chat_box import STOPPED
+from qwen_helpers.language import _
 from qwen_helpers.tiny import dialogues
 
 STORY = next(d[1]["content"] for d in dialogues() if d[0]["content"] == "讲一个长故事。")
@@ -68,10 +69,10 @@ def slow_down(lesson):
     nbformat.write(notebook, lesson)
 
 
-def open_box(page):
+def open_box(page, menu: str = "Run", entry_of_menu: str = "Run All Cells"):
     """Run the whole lesson, from the menu as a reader would, and scroll to the chat box."""
-    page.click("text=Run >> nth=0")
-    page.click("text=Run All Cells")
+    page.click(f"text={menu} >> nth=0")
+    page.click(f"text={entry_of_menu}")
     end = time.monotonic() + 300
     while not (page.locator("[data-status=idle]").count() and entry(page).count()):
         assert time.monotonic() < end, f"the lesson has run for five minutes and shows no chat box: {state(page)}"
@@ -91,7 +92,7 @@ def state(page) -> str:
 
 
 def entry(page):
-    return page.locator("textarea[placeholder='Ask something, then press Enter']")
+    return page.locator(f"textarea[placeholder='{_('Ask something, then press Enter')}']")
 
 
 def button(page, name):

@@ -181,7 +181,8 @@ def test_the_readme_lists_every_lesson_with_its_minutes():
 
 
 def test_every_picture_is_used():
-    text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *LESSONS])
+    pages = [*ROOT.glob("README*.md"), *LESSONS, *(ROOT / "notebooks" / "zh").glob("*.ipynb")]
+    text = "".join(path.read_text(encoding="utf-8") for path in pages)
     for picture in (ROOT / "images").iterdir():
         assert f"images/{picture.name}" in text, f"{picture.name} is shown nowhere"
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import nbformat
 
+SYMPTOM = re.compile(r"(?m)^\*\*([A-Z]\d+)(?:: |：)(.+?)\.?\*\*[。 ]")
 DIAGRAM = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
 # Code is matched first, and without groups: a link in it is none.
 LINK = re.compile(r"(?ms)^```.*?^```$|``.+?``|`[^`\n]+`|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
@@ -106,6 +107,7 @@ class Pages:
             for name, entry in zip(entries[::2], entries[1::2], strict=True):
                 heading, symptom, cure, *_ = paragraphs(entry)
                 index.append(f"- [{name}](#{name}) {heading}\n")
+                entry = SYMPTOM.sub(r"## \1: \2\n\n", entry)  # a heading counts more in a search
                 text = head(f"{symptom} {cure}", orphan=True) + "# " + self.turn(entry, path, f"troubles/{name}.md")
                 (self.out / f"troubles/{name}.md").write_text(text, encoding="utf-8")
         text = self.with_head("\n".join(index), path, "troubles/index.md", nosearch=True)  # it holds every word
