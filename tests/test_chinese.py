@@ -116,6 +116,8 @@ def test_links_lead_to_chinese_pages(path):
     for link in re.findall(r"\]\(([^)\s#]+)", text):
         target = (path.parent / link).resolve()
         sister = ZH / target.name if target.parent == ROOT / "notebooks" else target.with_suffix(".zh-CN.md")
+        if target.suffix == ".png":
+            sister = target.with_suffix(".zh.png") if ".zh" not in target.name else target
         switch = link == path.name.replace(".zh-CN", "")  # the way to the other language
         assert switch or "://" in link or not sister.exists() or target == sister, f"{link}: there is a Chinese page"
 

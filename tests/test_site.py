@@ -135,7 +135,7 @@ def test_each_trouble_has_a_page_and_a_line_in_the_index(small):
         "myst": {"html_meta": {"description": "D7: no file. It is a page. Cure: See lesson 1."}},
         "orphan": True,
     }
-    assert '\n# `header "too" large`\n\n**D7: no file.**' in page and "(../lessons/01_one.ipynb)" in page
+    assert '\n# `header "too" large`\n\n## D7: no file\n\n' in page and "(../lessons/01_one.ipynb)" in page
     assert "## Download\n\n\n- [D7](D7.md) `header" in index and "## Chat\n\n\n- [C1](C1.md) It is slow" in index
     assert sorted(file.name for file in (out / "troubles").iterdir()) == ["C1.md", "D7.md", "index.md"]
 
