@@ -592,6 +592,8 @@ def open_lab(step, options):
 
 def run_tests(step, options):
     step(_("Tests of the helpers and of every lesson"))
+    if options.all and MAIN.read_stamp()["python"] >= [3, 11]:  # the site's builder is not for 3.10
+        install(note, MAIN, "site", _("Sphinx and what it needs"))
     # Two workers share the tests, and each computes in one thread: more would fight for the processor.
     env = child_env(QWEN_MODEL="tiny", HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", **TINY)
     for name in ("TQDM_DISABLE", "MODELSCOPE_API_TOKEN", "QWEN_CLASS"):

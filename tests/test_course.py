@@ -843,6 +843,9 @@ def test_all_tests_means_the_slow_ones_too(course, monkeypatch, handed):
     set_up(course)
     course.main(["test", "--all"])
     assert "not slow" not in handed[0][0]
+    assert course.programs.started[-1] == "[site]", "the builder of the site, which one of them tests"
+    course.main(["test"])
+    assert "not slow" in handed[1][0] and course.programs.started.count("[site]") == 1
     with pytest.raises(SystemExit):
         course.parse(["--all"])
 
@@ -859,7 +862,8 @@ def test_no_paddle_tests_everything_but_lesson_7(course, monkeypatch, handed, ca
     capsys.readouterr()
     assert course.main(["test", "--no-paddle"]) == 7
     assert capsys.readouterr().out.count(SKIPPED + "leave out --no-paddle.") == 1
-    assert handed[0][0][-4:] == ["--ignore", course.LESSON_7, "tests", "notebooks"]
+    ignored = [word for lesson in course.LESSON_7 for word in ("--ignore", lesson)]
+    assert len(ignored) == 4 and handed[0][0][-6:] == [*ignored, "tests", "notebooks"]
 
 
 def test_with_the_kernel_lesson_7_is_tested(course, monkeypatch, handed, capsys):
