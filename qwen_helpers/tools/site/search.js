@@ -1,24 +1,23 @@
 // How pages are found and ordered, in place of Sphinx's way, which wants every word on the page: people paste whole
-// errors, with paths and numbers of their own. The rarer a word is, the more it counts, and in a title three times; the
+// errors, with paths and numbers of their own. The rarer a word is, the more it counts, and in a heading three times; the
 // longer a page or a title, the less, since a lesson holds nearly every word.
 Search.performTermsSearch = (words) => {
-  const { terms, titles, docnames, filenames } = Search._index;
-  const inPages = new Map(Object.entries(terms).map(([word, files]) => [word, [files].flat()]));
-  const inTitles = new Map();
+  const { terms, titles, alltitles, docnames, filenames } = Search._index;
+  const inPages = new Map(Object.entries(terms).map(([word, files]) => [word, new Set([files].flat())]));
+  const inTitles = new Map(); // headings, too: the symptom of a trouble is one
   const stemmer = new Stemmer();
-  titles.forEach((title, file) => {
-    const found = new Set(splitQuery(title.toLowerCase()).map((word) => stemmer.stemWord(word)));
-    for (const word of found) inTitles.set(word, [...(inTitles.get(word) || []), file]);
-  });
+  for (const [title, places] of Object.entries(alltitles))
+    for (const word of splitQuery(title.toLowerCase()).map((word) => stemmer.stemWord(word)))
+      for (const [file] of places) inTitles.set(word, (inTitles.get(word) || new Set()).add(file));
   const scores = titles.map(() => 0);
   for (const [table, weight] of [[inPages, 1], [inTitles, 3]]) {
     const sizes = titles.map(() => 0);
     for (const files of table.values()) for (const file of files) sizes[file]++;
     const mean = sizes.reduce((sum, size) => sum + size) / sizes.length;
     for (const word of words) {
-      const files = table.get(word) || [];
+      const files = table.get(word) || new Set();
       for (const file of files)
-        scores[file] += (weight * Math.log(1 + titles.length / files.length)) / (0.75 + (0.25 * sizes[file]) / mean);
+        scores[file] += (weight * Math.log(1 + titles.length / files.size)) / (0.75 + (0.25 * sizes[file]) / mean);
     }
   }
   return scores
