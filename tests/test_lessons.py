@@ -125,6 +125,7 @@ def check_outputs(notebook, stored):
     assert not warnings, "find the cause of each, and mend that"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", OTHERS, ids=[path.stem for path in OTHERS])
 def test_lesson_runs_with_a_random_qwen3_5(path, monkeypatch, qwen3_5_folder, students):
     """From the first cell to the last."""
@@ -133,12 +134,14 @@ def test_lesson_runs_with_a_random_qwen3_5(path, monkeypatch, qwen3_5_folder, st
     check_outputs(run(read(path), students / "notebooks" / path.name), read(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", QWEN3, ids=[path.stem for path in QWEN3])
 def test_lesson_runs_with_a_random_qwen3(path, monkeypatch, qwen3_folder, students):
     monkeypatch.setenv("QWEN_MODEL", str(qwen3_folder))
     check_outputs(run(read(path), students / "notebooks" / path.name), read(path))
 
 
+@pytest.mark.slow
 def test_lesson_6_runs_with_other_ways_to_think(monkeypatch, thinking_folder, students):
     """The random Qwen3.5 has no template with thoughts, so with it lesson 6 takes tiny thinking."""
     monkeypatch.setenv("QWEN_MODEL", str(thinking_folder))
@@ -154,6 +157,7 @@ def all_printed(notebook) -> str:
     return "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
 
 
+@pytest.mark.slow
 def test_lesson_7_runs_with_a_random_qwen2(monkeypatch, rotated_folder, students):
     """PaddleNLP knows nothing newer, so the test above has lesson 7 take the tiny model."""
     python_of("07_paddlenlp")
