@@ -292,6 +292,8 @@ def page(browser, served):
 
 SEARCHES = [
     ("zh/", "页面文件太小", "troubles/W1"),
+    ("zh/", "磁盘满了", "troubles/D11"),
+    ("zh/", "下载模型断点续传", "lessons/02_download"),
     ("zh/", "连不上 Hugging Face 怎么办", "troubles/D5"),
     ("zh/", "回答停不下来", "troubles/C3"),
     ("zh/", "首字延迟是什么", "lessons/04_streaming"),

@@ -1,16 +1,23 @@
 // How pages are found and ordered, in place of Sphinx's way, which wants every word on the page: people paste whole
-// errors, with paths and numbers of their own. The rarer a word is, the more it counts, and in a heading three times; the
+// errors, with paths and numbers of their own. The rarer a word is, the more it counts, and in a title or a heading three times; the
 // longer a page or a title, the less, since a lesson holds nearly every word.
 Search.performTermsSearch = (words) => {
   const { terms, titles, alltitles, docnames, filenames } = Search._index;
   const inPages = new Map(Object.entries(terms).map(([word, files]) => [word, new Set([files].flat())]));
-  const inTitles = new Map(); // headings, too: the symptom of a trouble is one
   const stemmer = new Stemmer();
-  for (const [title, places] of Object.entries(alltitles))
-    for (const word of splitQuery(title.toLowerCase()).map((word) => stemmer.stemWord(word)))
-      for (const [file] of places) inTitles.set(word, (inTitles.get(word) || new Set()).add(file));
+  const wordsOf = (pairs) => {
+    const found = new Map();
+    for (const [title, file] of pairs)
+      for (const word of splitQuery(title.toLowerCase()).map((word) => stemmer.stemWord(word)))
+        found.set(word, (found.get(word) || new Set()).add(file));
+    return found;
+  };
+  const inTitles = wordsOf(titles.map((title, file) => [title, file]));
+  const inHeadings = wordsOf( // the symptom of a trouble is one
+    Object.entries(alltitles).flatMap(([title, places]) => places.filter((place) => place[1]).map((place) => [title, place[0]])),
+  );
   const scores = titles.map(() => 0);
-  for (const [table, weight] of [[inPages, 1], [inTitles, 3]]) {
+  for (const [table, weight] of [[inPages, 1], [inTitles, 3], [inHeadings, 3]]) {
     const sizes = titles.map(() => 0);
     for (const files of table.values()) for (const file of files) sizes[file]++;
     const mean = sizes.reduce((sum, size) => sum + size) / sizes.length;
