@@ -233,7 +233,7 @@ class Explanation:
         lines = [f"{best.id}  {_(best.symptom)}", wrap(_(best.cause)), wrap(cure)]
         places = [_("More: {page}").format(page=f"{_(PAGE)}#{best.id}"), *_facts(best), *best.threads[:3]]
         more = wrap(_(", ").join(places), break_long_words=False, break_on_hyphens=False)
-        lines += ["", textwrap.indent(_code(best), "    "), "", more]
+        lines += ["", textwrap.indent(code_to_copy(best), "    "), "", more]
         possible = _('Also possible: {id} {symptom}. See explain("{id}").')
         lines += [possible.format(id=other.id, symptom=_(other.symptom)) for other in others]
         return "\n".join([*lines, *map(_also, self.beside[:2])])
@@ -243,7 +243,7 @@ class Explanation:
             return f"```\n{self}\n```"
         best, *others = self.troubles[:3]
         cure = _("**Cure:** {cure}").format(cure=_(best.cure))
-        lines = [f"**{best.id} {_(best.symptom)}**", _(best.cause), cure, f"```\n{_code(best)}\n```"]
+        lines = [f"**{best.id} {_(best.symptom)}**", _(best.cause), cure, f"```\n{code_to_copy(best)}\n```"]
         threads = [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in best.threads[:3]]
         more = _("More: {page}").format(page=f"[{_(PAGE)}]({_(LINK)}#{best.id})")
         lines.append(_(", ").join([more, *_facts(best), *threads]))
@@ -252,7 +252,7 @@ class Explanation:
         return "\n\n".join([*lines, *map(_also, self.beside[:2])])
 
 
-def _code(trouble: Trouble) -> str:
+def code_to_copy(trouble: Trouble) -> str:
     """The lines to copy, with their comments in the reader's language."""
     return "\n".join(map(_, trouble.code.split("\n")))
 

@@ -90,7 +90,6 @@ def refresh(path: Path) -> None:
 if __name__ == "__main__":
     if os.environ.pop("QWEN_MODEL", None) or (ROOT / ".qwen_model").exists():
         sys.exit('Outputs must come from the tiny model: run use_model("tiny") and unset QWEN_MODEL first.')
-    os.environ["QWEN_LANG"] = "en"
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]  # as course.py does
     for lesson in (*LESSONS, *sorted(ZH.glob("*.ipynb"))):
         if not sys.argv[1:] or any(name in lesson.as_posix() for name in sys.argv[1:]):

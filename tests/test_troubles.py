@@ -551,6 +551,13 @@ def test_a_cure_is_written_for_a_terminal_where_it_is_read_there(monkeypatch, tm
             assert ' -c "' not in line or line.split("  #")[0].count('"') == 2 or line in trouble.code, trouble.id
 
 
+def test_a_cure_for_a_terminal_keeps_its_comments_in_the_readers_language(monkeypatch):
+    monkeypatch.setenv("QWEN_LANG", "zh")
+    (line,) = [line for line in explain("I23").troubles[0].code.splitlines() if line.startswith("%pip")]
+    comment = troubles.for_terminal(line).split("  # ")[1]
+    assert comment != line.split("  # ")[1] and comment == troubles._(line).split("  # ")[1]
+
+
 def test_without_an_error_explain_says_that_there_is_none(monkeypatch):
     for name in ("last_exc", "last_value"):
         monkeypatch.delattr(sys, name, raising=False)

@@ -10,7 +10,7 @@ import os
 from lessons import LESSONS, ROOT, ZH
 
 from qwen_helpers.language import _
-from qwen_helpers.troubles import GROUPS, PAGE, Trouble, catalogue
+from qwen_helpers.troubles import GROUPS, PAGE, Trouble, catalogue, code_to_copy
 
 # A judgement: what comes back most in the threads that the entries name, and in the posts of tests/posted.
 MOST_MET = ("G3", "I4", "L4", "D5", "G7", "G1", "J1", "L2", "D7", "C1", "C9", "I15", "V2", "W1", "D13")
@@ -35,7 +35,7 @@ WORDS = {
     "symptom": ("**{id}: {symptom}.** {cause}", "**{id}：{symptom}**。{cause}"),
     "cure": ("**Cure:** {cure}", "**解决办法**：{cure}"), "others": ("Also as:", "也会报成："),
     "since": ("Since {version}.", "从 {version} 起。"), "until": ("Until {version}.", "到 {version} 为止。"),
-    "lesson": ("lesson {number}", "第 {number} 课"), "see": ("See {places}.", "见 {places}。"), "comma": (", ", "、"),
+    "see": ("See {places}.", "见 {places}。"),
 }  # fmt: skip
 HEAD = (
     """# Troubles: error messages of Qwen on your own machine, and their cures
@@ -106,17 +106,17 @@ def entry(trouble: Trouble) -> str:
     else:
         lines.append(f"**{trouble.id}.** {_(trouble.cause)}")
     language = "text" if trouble.code.startswith(("{", '"')) else "python"
-    code = "\n".join(map(_, trouble.code.split("\n")))
-    lines += ["", say("cure", cure=_(trouble.cure)), "", f"```{language}", code, "```"]
+    lines += ["", say("cure", cure=_(trouble.cure)), ""]
+    lines += [f"```{language}", code_to_copy(trouble), "```"]
     if others := other_spellings(trouble):
         lines += ["", say("others"), "", "```text", *others, "```"]
     facts = [say(name, version=getattr(trouble, name)) for name in ("since", "until") if getattr(trouble, name)]
     facts += [sentences[chinese] for today, sentences in TODAY.items() if today == trouble.today]
     lesson = LESSONS[trouble.lesson - 1]
     place = (ZH / lesson.name if chinese else lesson).relative_to(ROOT).as_posix()
-    places = [f"[{say('lesson', number=trouble.lesson)}]({place})"]
+    places = [f"[{_('lesson {number}').format(number=trouble.lesson)}]({place})"]
     places += [f"[{thread}](https://github.com/{thread.replace('#', '/issues/')})" for thread in trouble.threads]
-    facts.append(say("see", places=say("comma").join(places)))
+    facts.append(say("see", places=_(", ").join(places)))
     return "\n".join([*lines, "", ("" if chinese else " ").join(facts), ""])
 
 
